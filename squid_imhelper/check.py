@@ -1,0 +1,103 @@
+"""`check`: single requests, decided by the code that answers Squid, each told in a line."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from squid_imhelper.engine import Engine
+from squid_imhelper.errors import ImhelperError
+from squid_imhelper.model import Decision, Request
+from squid_imhelper.urls import UrlError, normalise_host, parse_connect, parse_url, to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of the requests besides their URLs; None is unknown."""
+
+    client: str | None = None
+    method: str | None = None
+    user_agent: str | None = None
+    content_type: str | None = None
+    sni: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What would be decided about one input; `request` is None and `error` a sentence where no host is in it."""
+
+    url: str
+    decision: Decision
+    request: Request | None = None
+    error: str | None = None
+
+
+def check_all(engine: Engine, urls: Iterable[str], circumstances: Circumstances) -> Iterator[Finding]:
+    """Decides every input that is not blank, in order."""
+    for url in urls:
+        if url.strip():
+            yield check(engine, url, circumstances)
+
+
+def check(engine: Engine, url: str, circumstances: Circumstances) -> Finding:
+    """Decides one input; where no host can be found, and where the policy fails, as `on_error` says."""
+    try:
+        request = build_request(url, circumstances)
+    except UrlError as error:
+        return Finding(url, Decision(engine.program.response.on_error), error=str(error))
+    try:
+        return Finding(url, engine.decide(request), request)
+    except ImhelperError as error:
+        return Finding(url, Decision(engine.program.response.on_error), request, str(error))
+
+
+def build_request(url: str, circumstances: Circumstances) -> Request:
+    """Builds the request that a client would have made.
+
+    Raises:
+        UrlError: there is no host in the URL.
+    """
+    text = to_text(os.fsencode(url))
+    target = parse_connect(text) if circumstances.method == "CONNECT" else parse_url(text)
+    sni = normalise_host(circumstances.sni or "")
+    return Request(
+        target=target,
+        names=tuple(dict.fromkeys(name for name in (target.host, sni) if name)),
+        method=circumstances.method,
+        client=circumstances.client,
+        user_agent=circumstances.user_agent,
+        content_type=circumstances.content_type,
+    )
+
+
+def as_json(finding: Finding, *, dry_run: bool) -> str:
+    """One ASCII JSON object."""
+    decision, request = finding.decision, finding.request
+    return json.dumps(
+        {
+            "url": finding.url,
+            "host": request.target.host if request else None,
+            "port": request.target.port if request else None,
+            "client": request.client if request else None,
+            "action": decision.action,
+            "service": decision.service,
+            "rule": decision.rule,
+            "signature": decision.evidence._asdict() if decision.evidence else None,
+            "dry_run": dry_run,
+            "error": finding.error,
+        }
+    )
+
+
+def as_text(finding: Finding) -> str:
+    """One line: action, service, URL, and why."""
+    decision = finding.decision
+    evidence = decision.evidence
+    reasons = [
+        finding.error or "",
+        f"{evidence.kind} {evidence.value}" if evidence else "",
+        f'rule "{decision.rule}"' if decision.rule else "",
+    ]
+    why = ", ".join(reason for reason in reasons if reason)
+    line = f"{decision.action:<8}{decision.service or '-':<24}{finding.url}{f'  ({why})' if why else ''}"
+    return line.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,137 @@
+"""The command line: one small function for each command, errors as one sentence, no traceback.
+
+Exit status: 0 done, 1 findings, 2 usage or bad input. `acl` and `rewrite` are started by Squid and do not give up:
+what is wrong with their options or their policy is said on stderr, and lines are answered as `--on-error` says until
+Squid closes.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from squid_imhelper import __version__
+from squid_imhelper.commands import run_check, run_services, run_squid_conf
+from squid_imhelper.errors import ImhelperError
+from squid_imhelper.loading import BUILT_IN, DEFAULT_POLICY
+from squid_imhelper.starting import HELPERS, start_helper
+from squid_imhelper.urls import normalise_address
+from squid_imhelper.wire import ACL, REWRITE
+
+_USAGE: Final = 2
+_INTERRUPTED: Final = 130
+
+
+class UsageError(ImhelperError):
+    """The command line cannot be understood."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would exit for."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    parser = _Parser(prog="squid-imhelper", description="Keeps instant messengers out of a network, for Squid.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    policy = _Parser(add_help=False)
+    policy.add_argument(
+        "--policy", metavar="FILE", help=f"a policy file, or the word {BUILT_IN} (default: {DEFAULT_POLICY})"
+    )
+    helper = _Parser(add_help=False, parents=[policy])
+    helper.add_argument("--no-channel-id", action="store_true", help="squid.conf has concurrency=0, or none for an ACL")
+    helper.add_argument(
+        "--on-error",
+        choices=("allow", "block"),
+        help="the answer where none can be found (default: the policy's, or allow)",
+    )
+    helper.add_argument("--dry-run", action="store_true", help="block nothing; tag= and log= show what would have been")
+
+    acl = commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout")
+    acl.add_argument(
+        "--format",
+        nargs="+",
+        metavar="TOKEN",
+        help=f"the FORMAT of external_acl_type (default: {ACL.default_layout})".replace("%", "%%"),
+    )
+    acl.add_argument("--intercepted", action="store_true", help="%%>la and %%>lp are the destination")
+
+    rewrite = commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout")
+    rewrite.add_argument(
+        "--extras",
+        nargs="+",
+        metavar="TOKEN",
+        help=f"url_rewrite_extras (default: {REWRITE.default_layout})".replace("%", "%%"),
+    )
+
+    check = commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why")
+    check.add_argument("urls", nargs="+", metavar="URL", help="a URL, host:port with --method CONNECT, or - for stdin")
+    check.add_argument("--client", metavar="IP", type=_address, help="the client's address (default: unknown)")
+    check.add_argument("--user-agent", metavar="UA", help="the User-Agent header (default: unknown)")
+    check.add_argument("--method", metavar="M", help="the request method (default: unknown)")
+    check.add_argument("--content-type", metavar="T", help="the Content-Type header (default: unknown)")
+    check.add_argument("--sni", metavar="NAME", help="the name in the TLS ClientHello (default: none)")
+    check.add_argument("--json", action="store_true", help="one JSON object a line")
+    check.add_argument("--exit-code", action="store_true", help="exit with 1 when something is blocked")
+    check.set_defaults(run=run_check)
+
+    services = commands.add_parser("services", help="the catalogue of messengers")
+    services.add_argument("names", nargs="*", metavar="NAME", help="a service, or @group")
+    services.add_argument("--json", action="store_true", help="one JSON array")
+    services.set_defaults(run=run_services)
+
+    conf = commands.add_parser("squid-conf", parents=[policy], help="prints the lines for squid.conf")
+    conf.add_argument(
+        "--mode", choices=("explicit",), default="explicit", help="how clients reach Squid (default: explicit)"
+    )
+    conf.add_argument(
+        "--with",
+        dest="interface",
+        choices=("acl", "rewrite"),
+        default="acl",
+        help="which way Squid asks (default: acl)",
+    )
+    conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), default=5, help="(default: 5)")
+    conf.set_defaults(run=run_squid_conf)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] and arguments[0] in HELPERS and not {"-h", "--help"} & set(arguments):
+            return start_helper(arguments, build_parser().parse_args)
+        options = build_parser().parse_args(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except ImhelperError as error:
+        print(f"squid-imhelper: {error}", file=sys.stderr)
+        return _USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough
+        _forget_stdout()
+        return 0
+    except OSError as error:  # stdout: a full disk
+        _forget_stdout()
+        print(f"squid-imhelper: {error.strerror or error}", file=sys.stderr)
+        return _USAGE
+    return status
+
+
+def _forget_stdout() -> None:
+    """Keeps the interpreter from complaining, at exit, about what it cannot write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _address(text: str) -> str:
+    address = normalise_address(text)
+    if address is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no IP address")
+    return address

@@ -1,0 +1,111 @@
+"""The commands that run offline, one small function each; what a command alone needs is imported by it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from squid_imhelper.errors import ImhelperError, suggest
+from squid_imhelper.loading import BUILT_IN, load_engine, policy_name
+
+FINDINGS: Final = 1
+"""The exit status of `check --exit-code` when something is blocked."""
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Decides URLs offline."""
+    from squid_imhelper.check import Circumstances, as_json, as_text, check_all
+
+    engine = load_engine(options.policy, _warn)
+    circumstances = Circumstances(
+        client=options.client,
+        method=options.method.upper() if options.method else None,
+        user_agent=options.user_agent,
+        content_type=options.content_type,
+        sni=options.sni,
+    )
+    checked = blocked = 0
+    for finding in check_all(engine, _inputs(options.urls), circumstances):
+        print(as_json(finding, dry_run=engine.program.response.dry_run) if options.json else as_text(finding))
+        checked += finding.error is None
+        blocked += finding.decision.action == "block"
+    if not checked:
+        raise ImhelperError("nothing could be checked: there is no URL in the input")
+    return FINDINGS if options.exit_code and blocked else 0
+
+
+def run_services(options: argparse.Namespace) -> int:
+    """Prints the catalogue, or part of it."""
+    from rich.console import Console
+
+    from squid_imhelper import listing
+    from squid_imhelper.catalogue import load_catalogue
+
+    catalogue = load_catalogue()
+    known = [*catalogue.services, *(f"@{group}" for group in catalogue.groups)]
+    for name in options.names:
+        if name not in known:
+            hint = suggest(name, known)
+            raise ImhelperError(f"unknown service '{name}'" + (f", {hint}" if hint else ""))
+    wanted = [
+        service
+        for service in catalogue.services.values()
+        if not options.names or {service.id, f"@{service.group}"} & set(options.names)
+    ]
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if options.json:
+        print(listing.as_json(wanted))
+    elif len(wanted) == len(options.names):
+        for service in wanted:
+            listing.print_service(service, catalogue, console)
+    else:
+        listing.print_table(wanted, console)
+    return 0
+
+
+def run_squid_conf(options: argparse.Namespace) -> int:
+    """Prints the lines for squid.conf."""
+    from squid_imhelper.catalogue import load_catalogue
+    from squid_imhelper.policy import built_in_policy, read_policy
+    from squid_imhelper.squidconf import Installation, render
+
+    catalogue = load_catalogue()
+    name = policy_name(options.policy)
+    policy = built_in_policy(catalogue) if name == BUILT_IN else read_policy(Path(name), catalogue).policy
+    installation = Installation(
+        helper=_own_path(),
+        policy=BUILT_IN if name == BUILT_IN else str(Path(name).absolute()),
+        error_page=_error_page(),
+    )
+    print(render(installation, policy, options.interface, options.squid_version), end="")
+    return 0
+
+
+def _own_path() -> str:
+    """The console script that belongs to this installation."""
+    for path in (Path(sys.argv[0]), Path(sys.executable).with_name("squid-imhelper")):
+        if path.name == "squid-imhelper" and path.is_file():
+            return str(path.absolute())
+    raise ImhelperError("Squid needs a program to start: install the package first (pip install .)")
+
+
+def _error_page() -> str:
+    """The error page that has been installed with the package, or lies beside it in a checkout; "" for neither."""
+    for path in (Path(sys.prefix) / "share/squid-imhelper", Path(__file__).absolute().parent.parent / "conf"):
+        if (path / "ERR_MESSENGER").is_file():
+            return str(path / "ERR_MESSENGER")
+    return ""
+
+
+def _inputs(urls: Sequence[str]) -> Iterator[str]:
+    for url in urls:
+        if url == "-":
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+        else:
+            yield url
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)

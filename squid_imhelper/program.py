@@ -1,0 +1,72 @@
+"""The program: the flat tables that a policy and the catalogue are compiled to, all that is needed to answer a request."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from squid_imhelper.errors import ImhelperError, suggest
+from squid_imhelper.model import Response, Rule, Signature
+
+
+class ServiceName(NamedTuple):
+    """What is left of a service at run time."""
+
+    name: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Compiled tables.
+
+    `services` are all services of the catalogue by id. `signatures` are those that some rule counts, in the catalogue's
+    order; `exceptions` are (domain, service id), `bots` (part of a user agent, service id). `open_targets` are (host, port)
+    pairs that are never blocked: where blocked requests are sent.
+    """
+
+    services: Mapping[str, ServiceName]
+    signatures: tuple[Signature, ...]
+    exceptions: tuple[tuple[str, str], ...]
+    bots: tuple[tuple[str, str], ...]
+    rules: tuple[Rule, ...]
+    response: Response
+    open_targets: frozenset[tuple[str, int]]
+
+
+class UnknownNameError(ImhelperError):
+    """A word that names no service and no group."""
+
+    def __init__(self, word: str, known: Iterable[str]) -> None:
+        self.word = word
+        self.suggestion = suggest(word, known)
+        kind = "group" if word.lstrip("-").startswith("@") else "service"
+        super().__init__(f"unknown {kind} '{word.lstrip('-')}'")
+
+
+def select_services(words: Iterable[str], group_of: Mapping[str, str]) -> frozenset[str]:
+    """Resolves `all`, ids, `@group`, and any of them behind a `-` to leave out what has been named before.
+
+    Args:
+        words: as they stand in a policy or behind an ACL.
+        group_of: the group of each service id.
+
+    Raises:
+        UnknownNameError: a word names nothing, or there is nothing to leave it out of.
+    """
+    chosen: set[str] = set()
+    named_something = False
+    for word in words:
+        name = word.removeprefix("-")
+        if name == "all":
+            members = set(group_of)
+        elif name.startswith("@"):
+            members = {service for service, group in group_of.items() if group == name[1:]}
+        else:
+            members = {name} & group_of.keys()
+        if not members:
+            raise UnknownNameError(word, [*group_of, *(f"@{group}" for group in group_of.values()), "all"])
+        if name != word and not named_something:
+            raise ImhelperError(f"'{word}' leaves out of nothing; write 'all' first")
+        named_something = True
+        chosen = chosen - members if name != word else chosen | members
+    return frozenset(chosen)

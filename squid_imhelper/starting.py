@@ -1,0 +1,77 @@
+"""Starting a helper: from the words in squid.conf to the loop.
+
+Squid takes a helper that ends before its first answer for broken, and ends itself over a few of them (helper.cc,
+"helpers are crashing too rapidly"). So nothing that is wrong with the options or the policy ends one: it is said on
+stderr, and every line is answered as `--on-error` says until Squid closes.
+"""
+
+import argparse
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from squid_imhelper.engine import Engine
+from squid_imhelper.errors import ImhelperError
+from squid_imhelper.loading import BUILT_IN, DEFAULT_POLICY, load_engine
+from squid_imhelper.serve import EngineSource, Helper, Notices, Options, guard_descriptors, serve
+from squid_imhelper.wire import ACL, REWRITE, Interface
+
+HELPERS: Final[dict[str, Interface]] = {"acl": ACL, "rewrite": REWRITE}
+
+
+def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Namespace]) -> int:
+    """Answers Squid until it closes.
+
+    Args:
+        arguments: the command line; its first word is one of HELPERS.
+        parse: reads it, and raises ImhelperError where it cannot.
+    """
+    write_fd = guard_descriptors()
+    notices = Notices("squid-imhelper")
+    interface = HELPERS[arguments[0]]
+    try:
+        parsed = parse(arguments)
+    except ImhelperError as error:
+        notices.say(f"{error}; every request is answered as --on-error says")
+        source = EngineSource(_no_engine, None, notices)
+        helper = Helper(interface, source, _salvaged_options(arguments), notices)
+    else:
+        watched = None if parsed.policy == BUILT_IN else Path(parsed.policy or DEFAULT_POLICY)
+        source = EngineSource(lambda: _load_for_helper(parsed.policy, notices), watched, notices)
+        helper = Helper(interface, source, _helper_options(parsed, interface, notices), notices)
+    serve(helper, 0, write_fd)
+    return 0
+
+
+def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: Notices) -> Options:
+    words = parsed.format if interface is ACL else parsed.extras
+    try:
+        layout = interface.parse_layout(" ".join(words) if words else interface.default_layout)
+    except ImhelperError as error:
+        notices.say(f"{error}; every request is answered as --on-error says")
+        layout = None
+    return Options(
+        layout=layout,
+        channels=not parsed.no_channel_id,
+        intercepted=interface is ACL and parsed.intercepted,
+        on_error=parsed.on_error,
+        dry_run=parsed.dry_run,
+    )
+
+
+def _salvaged_options(arguments: list[str]) -> Options:
+    """What can be told from a command line that cannot be understood."""
+    pairs = [*pairwise(arguments), *(tuple(a.split("=", 1)) for a in arguments if "=" in a)]
+    on_error: Literal["block"] | None = "block" if ("--on-error", "block") in pairs else None
+    return Options(None, "--no-channel-id" not in arguments, on_error=on_error, dry_run="--dry-run" in arguments)
+
+
+def _no_engine() -> Engine:
+    raise ImhelperError("the command line must be mended first")
+
+
+def _load_for_helper(policy: str | None, notices: Notices) -> Engine:
+    if policy is None and not DEFAULT_POLICY.exists():
+        raise ImhelperError(f"there is no --policy, and no {DEFAULT_POLICY}")
+    return load_engine(policy, notices.say)

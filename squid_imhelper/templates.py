@@ -1,0 +1,18 @@
+"""The texts that a policy may put into answers: `{service} is blocked`, `http://proxy/blocked?url={url}`."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+PLACEHOLDERS: Final = ("service", "service_name", "rule", "client", "url", "host")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+
+
+def unknown_placeholders(template: str) -> list[str]:
+    """Returns the placeholders of a template that mean nothing."""
+    return [word for word in _PLACEHOLDER.findall(template) if word not in PLACEHOLDERS]
+
+
+def expand(template: str, values: Mapping[str, str], encode: Callable[[str], str]) -> str:
+    """Puts values, each encoded, into a template; a value that is not known is "-", as in Squid's own lines."""
+    return _PLACEHOLDER.sub(lambda m: encode(values.get(m[1]) or "-"), template)

@@ -1,0 +1,254 @@
+"""Request targets: from what a client, a log or Squid wrote to one spelling of host, port, path and query.
+
+The URL standard (https://url.spec.whatwg.org/) says what a browser would make of a URL, and can-ada does what it says:
+case, userinfo, percent-encoded and internationalised hosts, numbers as addresses, backslashes, dot segments. Four things
+come on top, because a filter asks "where does this go?" and not "is this well-formed?":
+
+1. All trailing dots of a host go, and an IPv4 address inside an IPv6 one comes out: `[::ffff:1.2.3.4]` is `1.2.3.4`.
+2. A host that the standard refuses may still pass through Squid (`xn--a.web.whatsapp.com`). It is cleaned label by
+   label, so that a suffix of it is still found; it is never let through for being odd.
+3. In a path, escapes of unreserved characters are undone once and empty segments collapse: `//%61` is `/a`.
+4. What is not ASCII is held percent-encoded, byte by byte, whatever its encoding was.
+
+Everything here is idempotent: what has been normalised stays as it is when it is normalised again.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import can_ada
+
+from squid_imhelper.errors import ImhelperError
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
+CONNECT_PORT: Final = 443
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(https?|ftp|wss?):[/\\]+", re.IGNORECASE)
+_NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
+_BLANKS: Final = "".join(map(chr, range(0x21))) + "\x7f"
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\]]*\]?|[^:]*(?=:[^:]*\Z)|.*)(?P<colon>:(?P<port>[^:]*))?", re.DOTALL)
+_UNRESERVED: Final = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
+_EMPTY_SEGMENTS: Final = re.compile(r"//+")
+_NOT_IN_A_LABEL: Final = re.compile(r"[^a-z0-9_.!$&'()*+,;=~-]")
+_HOST_END: Final = re.compile(r"[/\\?#@:]")
+_BRACKETS: Final = re.compile(r"%5([bBdD])")
+_MAX_PORT: Final = 65535
+
+
+class UrlError(ImhelperError):
+    """The text has no host in it."""
+
+
+class Target(NamedTuple):
+    """What a request points at.
+
+    `host` is an A-label, lower case, or an address (IPv6 without brackets); "" where only parts of the request are known.
+    `path` is None where it is unknown, as in CONNECT; `scheme` is "" there. `port` is None where none can be told.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str | None
+    query: str
+
+    @property
+    def authority(self) -> str:
+        """`host`, or `host:port` where the port is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        plain = self.port is None or self.port == DEFAULT_PORTS.get(self.scheme)
+        return host if plain else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The normalised URL; `host:port` for CONNECT."""
+        if self.path is None:
+            return self.authority
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.authority}{self.path}{query}"
+
+
+NOWHERE: Final = Target("", "", None, None, "")
+
+
+def to_text(raw: bytes) -> str:
+    """Returns `raw` as ASCII text, every other byte percent-encoded: to the URL standard that is the same URL."""
+    if not raw.isascii():
+        raw = _NON_ASCII.sub(lambda m: b"%%%02X" % m[0][0], raw)
+    return raw.decode("ascii")
+
+
+def parse_url(text: str) -> Target:
+    """Reads a URL; without a scheme it is one of http.
+
+    Raises:
+        UrlError: no host can be found in it.
+    """
+    text = text.strip(_BLANKS)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        if not text or text[0] in "/\\?#:":
+            raise UrlError(f"no host in {_shown(text)}")
+        target = _parse_http(f"http://{text}")
+        if target.port is None:
+            raise UrlError(f"{_shown(text)} is no URL: what stands behind the colon is no port")
+        return target
+    name = (scheme[1] or scheme[2]).lower()
+    if name in DEFAULT_PORTS:
+        return _parse_http(f"{name}://{text[scheme.end() :]}")
+    # The standard leaves hosts of other schemes as they are; Squid resolves them like any other.
+    target = _parse_http("http" + text[len(name) :])
+    return target._replace(scheme=name, port=None if target.port == DEFAULT_PORTS["http"] else target.port)
+
+
+def parse_connect(text: str) -> Target:
+    """Reads the target of a CONNECT: `host:port`, `host`, or (ssl_bump step 1 of Squid) `://host:port`.
+
+    Raises:
+        UrlError: no host can be found in it.
+    """
+    text = text.strip(_BLANKS)
+    scheme = _SCHEME.match(text)
+    rest = text[scheme.end() :] if scheme else text.removeprefix("://")
+    authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    host, port = _split_authority(authority, CONNECT_PORT)
+    if not host or _BLANK.search(host):
+        raise UrlError(f"no host in {_shown(text)}")
+    return Target("", normalise_host(host), port, None, "")
+
+
+def target_from_parts(scheme: str | None, host: str, port: int | None, path: str | None) -> Target:
+    """Builds a target from the parts that Squid can send one by one; what it does not send stays unknown."""
+    name = normalise_host(host)
+    if path is None:
+        return Target("", name, port, None, "")
+    scheme = scheme or ("https" if port == CONNECT_PORT else "http")
+    pathname, query = _parse_path(path)
+    return Target(scheme, name, port if port is not None else DEFAULT_PORTS.get(scheme), pathname, query)
+
+
+def _parse_http(text: str) -> Target:
+    try:
+        url = can_ada.parse(text)
+    except ValueError:
+        return _parse_loosely(text)
+    scheme = url.protocol[:-1]
+    port = int(url.port) if url.port else DEFAULT_PORTS[scheme]
+    host = normalise_host(url.hostname)
+    if not host:
+        raise UrlError(f"no host in {_shown(text)}")
+    return Target(scheme, host, port, normalise_path(url.pathname), url.search[1:])
+
+
+def _parse_loosely(text: str) -> Target:
+    """Reads a URL that the standard refuses: Squid may not."""
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    end = re.search(r"[/\\?#]", rest)
+    authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    host, port = _split_authority(authority.rpartition("@")[2], DEFAULT_PORTS[scheme])
+    if not host.strip(".") or _BLANK.search(host) or (":" in host and not _as_ipv6(host)):
+        raise UrlError(f"no host in {_shown(text)}")
+    pathname, query = _parse_path(tail)
+    return Target(scheme, normalise_host(host), port, pathname, query)
+
+
+def _split_authority(authority: str, default_port: int) -> tuple[str, int | None]:
+    """Returns host and port; None for a port that is none."""
+    authority = _BRACKETS.sub(lambda m: "[" if m[1] in "bB" else "]", authority)
+    found = _AUTHORITY.match(authority)
+    if found is None or _as_ipv6(authority):
+        return authority, default_port
+    port = found["port"]
+    if not port:
+        return found["host"], default_port
+    valid = port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= _MAX_PORT
+    return found["host"], int(port) if valid else None
+
+
+def _parse_path(tail: str) -> tuple[str, str]:
+    try:
+        url = can_ada.parse(f"http://host/{tail.removeprefix('/')}" if tail[:1] != "?" else f"http://host{tail}")
+    except ValueError:  # a path cannot be refused; kept for the library's sake
+        return "/", ""
+    return normalise_path(url.pathname), url.search[1:]
+
+
+def normalise_path(path: str) -> str:
+    """Returns a path, as the standard leaves it, with unreserved escapes undone once and empty segments collapsed."""
+    if "%" in path:
+        path = _UNRESERVED.sub(lambda m: chr(int(m[0][1:], 16)), path)
+    return _EMPTY_SEGMENTS.sub("/", path) if "//" in path else path
+
+
+@lru_cache(maxsize=16384)
+def normalise_host(name: str) -> str:
+    """Returns the one spelling of a host name or address; anything is accepted, an SNI may hold anything.
+
+    The result is ASCII without blanks, without trailing dots, IPv6 without brackets; "" for a name of nothing but dots.
+    """
+    if address := _as_ipv6(name):
+        return address
+    name = name.removeprefix("[").removesuffix("]")
+    for _ in range(4):  # a name settles at the second look; the bound is for the library's sake
+        name = name.rstrip(".")
+        if not name or _HOST_END.search(name) or _BLANK.search(name):
+            break
+        try:
+            parsed = can_ada.parse(f"http://{name}/").hostname
+        except ValueError:
+            break
+        if address := _as_ipv6(parsed):
+            return address
+        if parsed == name:
+            return name
+        name = parsed
+    return _clean_labels(name)
+
+
+def _as_ipv6(name: str) -> str:
+    """Returns the shortest spelling of an IPv6 address, of the IPv4 address inside it, or ""."""
+    if ":" not in name:
+        return ""
+    try:
+        address = ipaddress.IPv6Address(name.removeprefix("[").removesuffix("]").partition("%")[0])
+    except ValueError:
+        return ""
+    return str(address.ipv4_mapped or address)
+
+
+def _clean_labels(name: str) -> str:
+    """Cleans a host that the standard refuses, label by label, so that its suffix can still be told."""
+    text = unquote_to_bytes(name.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape")
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".").partition("\\")[0]
+    labels = (_clean_label(label) for label in text.split("."))
+    return ".".join(labels).rstrip(".")
+
+
+def _clean_label(label: str) -> str:
+    if label.isascii():
+        return _NOT_IN_A_LABEL.sub(lambda m: f"%{ord(m[0]):02X}", label)
+    try:
+        return can_ada.parse(f"http://{label}/").hostname
+    except ValueError:
+        raw = label.encode("utf-8", "surrogateescape")
+        return "".join(_clean_label(chr(b)) if b < 0x80 else f"%{b:02X}" for b in raw)
+
+
+def normalise_address(text: str) -> str | None:
+    """Returns an IP address in its shortest spelling (IPv4 inside IPv6 comes out), or None where it is none."""
+    try:
+        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]").partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,571 @@
+"""Squid's helper protocol, without I/O: bytes in, queries out; decisions in, bytes out.
+
+What Squid sends (external_acl.cc, redirect.cc) and what becomes of it here:
+
+    [channel-ID SP] field SP field ... SP %DATA LF      an external ACL; the fields are those of its FORMAT
+    [channel-ID SP] URL SP extra SP extra ... LF        a URL rewriter; the extras are those of url_rewrite_extras
+
+and what goes back (helper/Reply.cc): `[channel-ID SP] OK|ERR [SP key=value ...] LF`.
+
+Rules that keep Squid alive:
+
+1. One line in, one line out, always; never `BH`, which Squid asks again and then takes as 403 (ACL) or as OK (rewriter).
+2. Where channel-IDs are expected, a line without one gets no answer: any answer would abort Squid (helper.cc, the assert
+   in helperHandleRead). Whether they are expected is said by configuration and never guessed.
+3. A channel-ID is opaque and goes back byte by byte.
+4. Values are percent-encoded down to [A-Za-z0-9._-], since Squid decodes `%0d%0a` to a real CR LF and ends the list of
+   keys at the first word that is none. Only `url=` and `rewrite-url=` are quoted instead: a decoded URL is another URL.
+5. A reply stays below 4 KB: a long value kills Squid (String.cc, 64 KB), and no log line is the better for one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from squid_imhelper.errors import ProtocolError
+from squid_imhelper.model import Decision, Request, Response
+from squid_imhelper.templates import expand
+from squid_imhelper.urls import (
+    NOWHERE,
+    Target,
+    UrlError,
+    normalise_address,
+    normalise_host,
+    parse_connect,
+    parse_url,
+    target_from_parts,
+    to_text,
+)
+
+DEFAULT_FORMAT: Final = "%>a %>rm %#>ru %#{User-Agent}>h %#{Content-Type}>h"
+DEFAULT_EXTRAS: Final = "%>a/%>A %un %>rm myip=%la myport=%lp"
+"""What Squid sends to a rewriter when url_rewrite_extras is not set (cf.data.pre, url_rewrite_extras)."""
+
+MAX_LINE: Final = 1 << 20
+"""Bytes of a line that are kept. Squid sets no limit for an ACL's line; 650 KB have been seen from it."""
+MAX_REPLY: Final = 4000
+"""Bytes of a reply with its channel-ID and LF."""
+
+ABSENT: Final = b"-"
+_CHANNEL: Final = re.compile(rb"[ \t]*([0-9]+)(?:[ \t]+|$)")
+
+
+# ---- lines ----------------------------------------------------------------------------------------------------------
+
+
+class LineBuffer:
+    """Cuts what was read into lines.
+
+    A line longer than MAX_LINE comes out once, cut off there, and the rest of it up to its LF is dropped: it is answered,
+    and the next line is a line again. Each byte is looked at once, whatever the pieces it comes in.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Returns the lines that are complete now, without their LF."""
+        head, newline, rest = data.partition(b"\n")
+        if not newline:
+            self._keep(data)
+            return []
+        self._keep(head)
+        lines = [self._take()]
+        lines += (line[:MAX_LINE] for line in rest.split(b"\n"))
+        self._keep(lines.pop())
+        return lines
+
+    def rest(self) -> bytes:
+        """Returns what stands behind the last LF: at the end of input, a line cut off."""
+        return self._take()
+
+    def _keep(self, data: bytes) -> None:
+        if data and self._size < MAX_LINE:
+            self._pieces.append(data[: MAX_LINE - self._size])
+            self._size += len(self._pieces[-1])
+
+    def _take(self) -> bytes:
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return line
+
+
+def split_channel(line: bytes, *, expected: bool) -> tuple[bytes, bytes] | None:
+    """Returns channel-ID and the rest of a line; None where an ID is expected and there is none."""
+    if not expected:
+        return b"", line
+    found = _CHANNEL.match(line)
+    return (found[1], line[found.end() :]) if found else None
+
+
+# ---- FORMAT ---------------------------------------------------------------------------------------------------------
+
+Field = Literal[
+    "client", "method", "url", "host", "port", "path", "scheme", "user", "sni", "user_agent", "content_type",
+    "destination", "destination_port",
+]  # fmt: skip
+
+# Format codes and what they tell (format/Token.cc); where two tell the same, the first one here is taken.
+_CODES: Final[Mapping[str, Field]] = {
+    ">a": "client", "SRC": "client",
+    ">rm": "method", "rm": "method", "METHOD": "method",
+    ">ru": "url", "URI": "url", "ru": "url",
+    ">rd": "host", "rd": "host", "DST": "host",
+    ">rP": "port", "rP": "port", "PORT": "port",
+    ">rp": "path", "rp": "path", "PATH": "path",
+    ">rs": "scheme", "rs": "scheme", "PROTO": "scheme",
+    "un": "user", "ul": "user", "ue": "user", "LOGIN": "user", "EXT_USER": "user",
+    "ssl::>sni": "sni",
+    ">la": "destination", ">lp": "destination_port",
+}  # fmt: skip
+_HEADERS: Final[Mapping[str, Field]] = {"user-agent": "user_agent", "content-type": "content_type"}
+_HEADER_CODES: Final = (">h", ">ha", ">")
+_CODE_RANK: Final = {code: n for n, code in enumerate((*_CODES, *_HEADER_CODES))}
+
+# Codes that Squid knows (cf.data.pre, logformat; 5 to 7) and that tell nothing about messengers.
+_SKIPPED: Final = re.compile(
+    r"%|[<>]?(?:A|p|eui|la|lp|qos|nfmark|st|sh|h|ha|rm|ru|rp|rs|rd|rP|rv|Hs|a|pt|tt|sS|sH|Sh|Ss|bs)"
+    r"|sn|ts|tu|tl|tg|tr|dt|tS|busy_time|request_attempts|et|ea|ui|us|mt|note|err_code|err_detail|credentials|byte|Hs|Ss|Sh"
+    r"|master_xaction|handshake|ACL|SRCPORT|SRCEUI48|SRCEUI64|MYADDR|MYPORT|EXT_LOG|EXT_TAG|TAG|IDENT"
+    r"|USER_CERTCHAIN|USER_CERT(?:_\w+)?|USER_CA_CERT_\w+|CA_CERT_\w+"
+    r"|(?:ssl|icap|adapt|proxy_protocol|transport|tls)::[<>]?[\w:>]+"
+)
+_TOKEN: Final = re.compile(
+    r"%(?P<quote>[\"'\[#/]?)(?P<width>-?[0-9.]*)(?P<before>\{[^}]*\})?"
+    r"(?P<code>[<>]?[A-Za-z_]\w*(?:::[<>]?\w+)?|[<>]|%)(?P<after>\{[^}]*\})?"
+)
+
+Decoder = Callable[[bytes], bytes]
+
+
+def _unescape_backslashes(value: bytes) -> bytes:
+    r"""Undoes `\"`, `\\`, `\n`, `\r`, `\t` (format/Quoting.cc, QuoteUrlEncodeUsername; String.cc, strwordquote)."""
+    return re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r", b"t": b"\t"}.get(m[1], m[1]), value, flags=re.DOTALL)
+
+
+def _unquote_shell(value: bytes) -> bytes:
+    return _unescape_backslashes(value[1:-1] if value[:1] == b'"' else value)
+
+
+def _unescape_mime(value: bytes) -> bytes:
+    return unquote_to_bytes(value.replace(b"\\\\", b"\\"))
+
+
+def _as_is(value: bytes) -> bytes:
+    return value
+
+
+# What Squid's quoting modifier did, undone. Without a modifier a URL has been escaped as a URL is (rfc1738.c,
+# RFC1738_ESCAPE_UNESCAPED): undoing that would also undo the client's own escapes, so a URL is read as it stands; and a
+# user name has not been escaped at all.
+_DECODERS: Final[Mapping[str, Decoder]] = {
+    "": unquote_to_bytes,
+    "#": unquote_to_bytes,
+    "/": _unquote_shell,
+    '"': _unescape_backslashes,
+    "[": _unescape_mime,
+    "'": _as_is,
+}
+_SENT_AS_IT_IS: Final = ("url", "path", "user")
+_SHELL_WORD: Final = re.compile(rb'"(?:\\.|[^"\\])*"|[^ ]+', re.DOTALL)
+
+
+class Cell(NamedTuple):
+    """Where a field stands: number of the word, and of the group in the word's pattern."""
+
+    word: int
+    group: int
+    decode: Decoder
+
+
+class Blanks(Enum):
+    """Where blanks can stand inside of a field."""
+
+    NOWHERE = "nowhere"
+    QUOTED = "in fields that are then quoted"
+    LAST = "in the last field"
+
+
+_BLANKS_OF: Final = {'"': Blanks.LAST, "'": Blanks.LAST, "[": Blanks.LAST, "/": Blanks.QUOTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What stands where in a line of words that are parted by blanks.
+
+    `words` has the pattern of each word, None for a word that is one field; `cells` the fields of interest; `data` is the
+    number of words before %DATA, which may be any number of words.
+    """
+
+    text: str
+    words: tuple[re.Pattern[bytes] | None, ...]
+    cells: Mapping[Field, Cell]
+    data: int
+    blanks: Blanks
+
+
+def parse_format(text: str) -> Layout:
+    """Reads the FORMAT of an external_acl_type line, or of url_rewrite_extras.
+
+    Raises:
+        ProtocolError: a token that Squid does not know, or one that cannot be read back safely.
+    """
+    words: list[re.Pattern[bytes] | None] = []
+    best: dict[Field, tuple[int, Cell]] = {}
+    data = -1
+    blanks = Blanks.NOWHERE
+    for word in text.split():
+        if blanks is Blanks.LAST:
+            raise ProtocolError(f"--format: behind a field that leaves blanks bare nothing can be told apart: {word}")
+        if word in ("%DATA", "%#DATA"):
+            data = len(words)
+            continue
+        tokens = _parse_word(word)
+        for group, token in enumerate(tokens, 1):
+            blanks = _BLANKS_OF.get(token["quote"], blanks)
+            field = _field(token)
+            cell = Cell(len(words), group, _decoder(field, token["quote"]))
+            rank = _CODE_RANK.get(token["code"], 0)
+            if field is not None and (field not in best or rank < best[field][0]):
+                best[field] = (rank, cell)
+        words.append(None if len(tokens) == 1 and tokens[0][0] == word else _word_pattern(word, tokens))
+    if not words:
+        raise ProtocolError("--format: it names no field")
+    cells = {field: cell for field, (_, cell) in best.items()}
+    return Layout(" ".join(text.split()), tuple(words), cells, len(words) if data < 0 else data, blanks)
+
+
+def parse_extras(text: str) -> Layout:
+    """Reads url_rewrite_extras: as `parse_format`, but no field may hold a blank, since the URL before them may.
+
+    Raises:
+        ProtocolError: as `parse_format`.
+    """
+    layout = parse_format(text)
+    if layout.blanks is not Blanks.NOWHERE:
+        raise ProtocolError("--extras: only fields without a modifier, or with #, can be told from the URL before them")
+    return layout
+
+
+def _parse_word(word: str) -> list[re.Match[str]]:
+    """Returns the tokens of a word, which may have other text around them."""
+    tokens = list(_TOKEN.finditer(word))
+    if "%" in _TOKEN.sub("", word):
+        raise ProtocolError(f"--format: {word} is no format code")
+    for token in tokens:
+        _check_token(word, token)
+    return tokens
+
+
+def _word_pattern(word: str, tokens: list[re.Match[str]]) -> re.Pattern[bytes]:
+    """Returns a pattern with a group for each token of a word that is more than one token."""
+    pattern, at = b"", 0
+    for token in tokens:
+        pattern += re.escape(word[at : token.start()].encode()) + b"([^ ]*?)"
+        at = token.end()
+    return re.compile(pattern + re.escape(word[at:].encode()))
+
+
+def _check_token(word: str, token: re.Match[str]) -> None:
+    code, quote_mark = token["code"], token["quote"]
+    if quote_mark in _BLANKS_OF and token[0] != word:
+        raise ProtocolError(f"--format: {word} can hold blanks; such a field stands alone")
+    header = code in _HEADER_CODES and (token["before"] or token["after"])
+    if not header and code not in _CODES and not _SKIPPED.fullmatch(code):
+        raise ProtocolError(f"--format: Squid knows no format code {word}")
+    if token["width"]:
+        raise ProtocolError(f"--format: {word} has a width, which pads with blanks or cuts")
+    if code == "ssl::>sni" and quote_mark not in ("#", "/"):
+        raise ProtocolError("--format: a client can forge lines through an SNI that is not escaped: write %#ssl::>sni")
+
+
+def _field(token: re.Match[str]) -> Field | None:
+    if token["code"] in _HEADER_CODES:
+        name = (token["before"] or token["after"] or "")[1:-1].lower()
+        return _HEADERS.get(name)
+    return _CODES.get(token["code"])
+
+
+def _decoder(field: Field | None, quote_mark: str) -> Decoder:
+    return _as_is if field in _SENT_AS_IT_IS and not quote_mark else _DECODERS[quote_mark]
+
+
+# ---- queries --------------------------------------------------------------------------------------------------------
+
+
+class Query(NamedTuple):
+    """One line from Squid: what is asked, the URL as it was asked for, and the arguments of the ACL."""
+
+    request: Request
+    asked: str
+    arguments: tuple[str, ...] = ()
+
+
+Fields = dict[Field, bytes]
+
+
+def decode_acl(line: bytes, layout: Layout, intercepted: bool = False) -> Query:
+    """Reads a line of an external ACL, without its channel-ID.
+
+    Raises:
+        ProtocolError: the line does not fit the FORMAT, or no host can be found in it.
+    """
+    words = _split(line.strip(b" \r\n"), layout)
+    count, given = len(layout.words), len(words)
+    if given < count:
+        raise ProtocolError(f"a line of {given} fields, where --format has {count}: {layout.text}")
+    behind = count - layout.data
+    data = words[layout.data : given - behind]
+    fields = _read_cells(words[: layout.data] + words[given - behind :], layout)
+    request, asked = build_request(fields, intercepted=intercepted)
+    arguments = b" ".join(data)
+    if arguments in (b"", ABSENT):
+        return Query(request, asked)
+    # %#DATA escapes the blanks between the arguments and their own escapes once more; a name holds neither.
+    names = unquote_to_bytes(unquote_to_bytes(arguments)).decode("utf-8", "replace").split()
+    return Query(request, asked, tuple(names))
+
+
+def decode_rewrite(line: bytes, layout: Layout, intercepted: bool = False) -> Query:
+    """Reads a line of a URL rewriter, without its channel-ID. The URL may hold blanks (uri_whitespace allow).
+
+    Raises:
+        ProtocolError: the line does not fit the extras, or no host can be found in it.
+    """
+    words = line.strip(b" \r\n").split(b" ")
+    count = len(layout.words)
+    if len(words) <= count:
+        raise ProtocolError(f"a line of {len(words)} words, where a URL and --extras have {count + 1}: {layout.text}")
+    fields = _read_cells(words[len(words) - count :], layout)
+    fields["url"] = b"%20".join(words[: len(words) - count])
+    request, asked = build_request(fields, intercepted=intercepted)
+    return Query(request, asked)
+
+
+def _split(line: bytes, layout: Layout) -> list[bytes]:
+    if layout.blanks is Blanks.LAST:
+        # Squid ends the line with %DATA: "-", or one argument; more could not be told from the field before.
+        count = len(layout.words)
+        words = line.split(b" ", count - 1)
+        if len(words) == count:
+            last, _, data = words[-1].rpartition(b" ")
+            words[-1:] = [last, data] if last else [data]
+        return words
+    if layout.blanks is Blanks.QUOTED and b'"' in line:
+        return _SHELL_WORD.findall(line)
+    return line.split(b" ")
+
+
+def _read_cells(words: list[bytes], layout: Layout) -> Fields:
+    fields: Fields = {}
+    for field, (number, group, decode) in layout.cells.items():
+        value = words[number]
+        pattern = layout.words[number]
+        if pattern is not None:
+            found = pattern.fullmatch(value)
+            if found is None:
+                raise ProtocolError(f"{value[:60]!r} does not fit the layout {layout.text}")
+            value = found[group]
+        if value not in (ABSENT, b""):
+            fields[field] = decode(value)
+    return fields
+
+
+def build_request(fields: Fields, *, intercepted: bool = False) -> tuple[Request, str]:
+    """Builds a request from decoded fields.
+
+    Returns:
+        The request, and the URL as it was asked for (ASCII).
+
+    Raises:
+        ProtocolError: a field cannot be what it should be, or no host can be found.
+    """
+    method = _text(fields.get("method"))
+    target, asked = _read_target(fields, method)
+    sni = normalise_host(_text(fields.get("sni")) or "")
+    destination = _read_address(fields, "destination") if intercepted else None
+    return (
+        Request(
+            target=target,
+            names=tuple(dict.fromkeys(name for name in (target.host, sni) if name)),
+            method=method,
+            client=_read_address(fields, "client"),
+            user=_text(fields.get("user")),
+            user_agent=_text(fields.get("user_agent")),
+            content_type=_text(fields.get("content_type")),
+            destination=destination,
+            destination_port=_read_port(fields, "destination_port") if intercepted else None,
+        ),
+        asked,
+    )
+
+
+def _read_target(fields: Fields, method: str | None) -> tuple[Target, str]:
+    url, host = fields.get("url"), fields.get("host")
+    if url is not None:
+        text = to_text(url)
+        # Squid writes a scheme for everything but CONNECT, which it writes as host:port, or ://host:port at step 1.
+        connect = method == "CONNECT" or "://" not in text or text.startswith("://")
+        try:
+            return (parse_connect(text) if connect else parse_url(text)), text
+        except UrlError as error:
+            raise ProtocolError(str(error)) from None
+    if host is None:
+        return NOWHERE, "-"
+    path = fields.get("path")
+    target = target_from_parts(
+        scheme=_text(fields.get("scheme")),
+        host=to_text(host),
+        port=_read_port(fields, "port"),
+        path=to_text(path) if path is not None and method != "CONNECT" else None,
+    )
+    return target, target.url
+
+
+def _read_address(fields: Fields, field: Field) -> str | None:
+    text = _text(fields.get(field))
+    if text is None:
+        return None
+    address = normalise_address(text)
+    if address is None:
+        raise ProtocolError(f"{field} {text[:60]!r} is no IP address")
+    return address
+
+
+def _read_port(fields: Fields, field: Field) -> int | None:
+    text = fields.get(field, b"")
+    return int(text) if text.isdigit() and len(text) < 10 else None
+
+
+def _text(value: bytes | None) -> str | None:
+    """Headers have no declared encoding (RFC 9110, 5.5): bytes that are no UTF-8 are kept as they are."""
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+# ---- replies --------------------------------------------------------------------------------------------------------
+
+_UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
+Pair = tuple[str, str]
+
+
+def encode_value(text: str) -> str:
+    """Percent-encodes every byte outside [A-Za-z0-9._-]."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return _UNSAFE.sub(lambda m: b"%%%02X" % m[0][0], raw).decode("ascii")
+
+
+def encode_quoted(text: str) -> str:
+    r"""Quotes a URL for url= and rewrite-url=: within quotes Squid undoes `\"` and `\\` and no percent-encoding."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def reply(channel: bytes, word: Literal["OK", "ERR"], pairs: tuple[Pair, ...] = ()) -> bytes:
+    """Builds one line; the values of the pairs are encoded already."""
+    text = " ".join((word, *(f"{key}={value}" for key, value in pairs)))
+    prefix = channel + b" " if channel else b""
+    return prefix + text.encode("ascii") + b"\n"
+
+
+def template_values(decision: Decision, query: Query, service_name: str) -> dict[str, str]:
+    """What can stand in a message or a redirect."""
+    host = query.request.target.host
+    return {
+        "service": decision.service or "",
+        "service_name": service_name or host,
+        "rule": decision.rule or "",
+        "client": query.request.client or "",
+        "url": query.asked,
+        "host": host,
+    }
+
+
+def fitting(build: Callable[[int], bytes]) -> bytes:
+    """Returns the longest line below MAX_REPLY that `build` makes when it keeps so many characters of each value."""
+    for keep in (2048, 1024, 512, 256, 128, 64):
+        line = build(keep)
+        if len(line) <= MAX_REPLY:
+            return line
+    return build(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes into a reply: the decision, what can stand in its texts, the policy's response, and the kind of request."""
+
+    decision: Decision
+    values: Mapping[str, str]
+    response: Response
+    connect: bool = False
+    dry_run: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether the request is really blocked."""
+        return self.decision.action == "block" and not self.dry_run
+
+    @property
+    def notes(self) -> tuple[Pair, ...]:
+        """What Squid's log shows: `tag=` (%et) and `log=` (%ea); those of a rewriter as %{tag}note and %{log}note."""
+        if self.decision.action == "allow":
+            return ()
+        named = (("tag", self.decision.service), ("log", self.decision.rule))
+        return tuple((key, encode_value(value)) for key, value in named if value)
+
+
+def encode_acl(channel: bytes, answer: Answer) -> bytes:
+    """The answer of an external ACL: OK is "yes, a messenger that is blocked"."""
+    if not answer.stops:
+        return reply(channel, "ERR", answer.notes)
+
+    def build(keep: int) -> bytes:
+        message = expand(answer.decision.message, _shortened(answer.values, keep), str)
+        return reply(channel, "OK", (*answer.notes, ("message", encode_value(message))))
+
+    return fitting(build)
+
+
+def encode_rewrite(channel: bytes, answer: Answer) -> bytes:
+    """The answer of a URL rewriter: OK is "go there instead"."""
+    if not answer.stops:
+        return reply(channel, "ERR", answer.notes)
+    response = answer.response
+    if answer.connect and response.connect:
+        return reply(channel, "OK", (("rewrite-url", encode_quoted(response.connect)), *answer.notes))
+
+    def build(keep: int) -> bytes:
+        url = expand(response.redirect, _shortened(answer.values, keep), encode_parameter)
+        return reply(channel, "OK", (("status", "302"), ("url", encode_quoted(url)), *answer.notes))
+
+    return fitting(build)
+
+
+def _shortened(values: Mapping[str, str], keep: int) -> dict[str, str]:
+    return {key: value[:keep] for key, value in values.items()}
+
+
+def encode_parameter(text: str) -> str:
+    """Encodes a value for the query of a URL."""
+    return quote(text.encode("utf-8", "surrogateescape"), safe="")
+
+
+# ---- the two interfaces ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One of the two ways in which Squid asks: how its lines are laid out, read and answered."""
+
+    default_layout: str
+    parse_layout: Callable[[str], Layout]
+    decode: Callable[[bytes, Layout, bool], Query]
+    encode: Callable[[bytes, Answer], bytes]
+
+
+ACL: Final = Interface(DEFAULT_FORMAT, parse_format, decode_acl, encode_acl)
+REWRITE: Final = Interface(DEFAULT_EXTRAS, parse_extras, decode_rewrite, encode_rewrite)
