@@ -45,8 +45,9 @@ def print_service(service: Service, catalogue: Catalogue, console: Console) -> N
     """One service with everything that is known of it."""
     year = f" {service.year}" if service.year else ""
     lines = [
-        f"{service.name} ({service.id}), {service.status}{year}; group {service.group}:
-        {catalogue.groups[service.group]}", *(f"  {text}" for text in (service.note,) if text),
+        f"{service.name} ({service.id}), {service.status}{year}",
+        f"  group {service.group}: {catalogue.groups[service.group]}",
+        *(f"  {text}" for text in (service.note,) if text),
         "  told apart by: " + (", ".join(m for m in _MEANS if service.visible[m]) or "nothing by itself"),
         *(f"  not seen without decryption: {text}" for text in (service.hidden,) if text),
         *(f"  also hit when blocked: {text}" for text in (service.collateral,) if text),

@@ -18,8 +18,8 @@ An exception of a service takes away its domains (step 3) on the hosts below it,
 say still counts, and so does a domain of another service.
 
 The automata find candidates: a text between two sentinels is searched once for all patterns, `\x01/notify` being a
-prefix and `\x01/hello\x02` the whole of a path. A client can put a sentinel into a user agent, and paths are searched in
-lower case, so every candidate is verified against its signature.
+prefix and `\x01/hello\x02` the whole of a path. A client can put a sentinel into a user agent, and paths are searched
+in lower case, so every candidate is verified against its signature.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The program: the flat tables that a policy and the catalogue are compiled to, all that is needed to answer a request."""
+"""The program: the flat tables that a policy and the catalogue are compiled to, and all that answers need."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Program:
     """Compiled tables.
 
     `services` are all services of the catalogue by id. `signatures` are those that some rule counts, in the catalogue's
-    order; `exceptions` are (domain, service id), `bots` (part of a user agent, service id). `open_targets` are (host, port)
-    pairs that are never blocked: where blocked requests are sent.
+    order; `exceptions` are (domain, service id), `bots` (part of a user agent, service id). `open_targets` are (host,
+    port) pairs that are never blocked: where blocked requests are sent.
     """
 
     services: Mapping[str, ServiceName]

@@ -1,8 +1,8 @@
 """The loop between Squid and the engine: read a batch, answer each line, write once.
 
-This is the only module that touches the wire's file descriptors. Squid gives a helper one socket as fd 0 and fd 1 (ipc.cc)
-and cache.log as fd 2. fd 1 is put aside at once and pointed at stderr, so that no stray print can reach Squid, to which it
-would be fatal. The helper ends when Squid closes its side, and for no other reason.
+This is the only module that touches the wire's file descriptors. Squid gives a helper one socket as fd 0 and fd 1
+(ipc.cc) and cache.log as fd 2. fd 1 is put aside at once and pointed at stderr, so that no stray print can reach Squid,
+to which it would be fatal. The helper ends when Squid closes its side, and for no other reason.
 """
 
 import os
@@ -17,8 +17,9 @@ from typing import Final, Literal
 
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError, ProtocolError
+from squid_imhelper.layout import Layout
 from squid_imhelper.model import Decision, Response
-from squid_imhelper.wire import Answer, Interface, Layout, LineBuffer, split_channel, template_values
+from squid_imhelper.wire import Answer, Interface, LineBuffer, split_channel, template_values
 
 READ_SIZE: Final = 1 << 18
 NOTICE_PERIOD: Final = 60.0
@@ -26,7 +27,7 @@ NOTICE_PERIOD: Final = 60.0
 
 
 class Notices:
-    """One line on stderr, which is Squid's cache.log, for what somebody should know; a flood of them is counted only."""
+    """One line on stderr, which is Squid's cache.log, for what somebody should know; a flood is only counted."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._prefix = f"{name}[{os.getpid()}]: "
@@ -55,7 +56,7 @@ Stamp = tuple[int, int, int, int]
 
 
 class EngineSource:
-    """Where the engine comes from: built at start, or, if its policy is missing or broken then, as soon as it is mended."""
+    """Where the engine comes from: built at start, or, where the policy is broken then, as soon as it is mended."""
 
     def __init__(self, load: Callable[[], Engine], watched: Path | None, notices: Notices) -> None:
         self._load = load

@@ -42,8 +42,8 @@ def render(installation: Installation, policy: Policy, interface: Literal["acl",
     lines = _acl_lines(installation, policy) if interface == "acl" else _rewrite_lines(installation, policy)
     head = [
         f"# squid-imhelper, Squid {squid_version}: put these lines before the first 'http_access allow' of squid.conf.",
-        f"# Squid keeps an answer for {TTL} seconds, and a tunnel that is open stays open: a new policy shows after
-        that.", "",
+        f"# Squid keeps an answer for {TTL} seconds and leaves open tunnels open: a new policy shows after that.",
+        "",
     ]
     log = [
         "",

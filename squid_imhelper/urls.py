@@ -1,8 +1,8 @@
 """Request targets: from what a client, a log or Squid wrote to one spelling of host, port, path and query.
 
 The URL standard (https://url.spec.whatwg.org/) says what a browser would make of a URL, and can-ada does what it says:
-case, userinfo, percent-encoded and internationalised hosts, numbers as addresses, backslashes, dot segments. Four things
-come on top, because a filter asks "where does this go?" and not "is this well-formed?":
+case, userinfo, percent-encoded and internationalised hosts, numbers as addresses, backslashes, dot segments. Four
+things come on top, because a filter asks "where does this go?" and not "is this well-formed?":
 
 1. All trailing dots of a host go, and an IPv4 address inside an IPv6 one comes out: `[::ffff:1.2.3.4]` is `1.2.3.4`.
 2. A host that the standard refuses may still pass through Squid (`xn--a.web.whatsapp.com`). It is cleaned label by
@@ -47,7 +47,7 @@ class UrlError(ImhelperError):
 class Target(NamedTuple):
     """What a request points at.
 
-    `host` is an A-label, lower case, or an address (IPv6 without brackets); "" where only parts of the request are known.
+    `host` is an A-label, lower case, or an address (IPv6 without brackets); "" where it is not known.
     `path` is None where it is unknown, as in CONNECT; `scheme` is "" there. `port` is None where none can be told.
     """
 

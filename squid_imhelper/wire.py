@@ -9,9 +9,10 @@ and what goes back (helper/Reply.cc): `[channel-ID SP] OK|ERR [SP key=value ...]
 
 Rules that keep Squid alive:
 
-1. One line in, one line out, always; never `BH`, which Squid asks again and then takes as 403 (ACL) or as OK (rewriter).
-2. Where channel-IDs are expected, a line without one gets no answer: any answer would abort Squid (helper.cc, the assert
-   in helperHandleRead). Whether they are expected is said by configuration and never guessed.
+1. One line in, one line out, always; never `BH`, which Squid asks again and then takes as 403 (ACL) or lets through
+   (rewriter).
+2. Where channel-IDs are expected, a line without one gets no answer: any answer would abort Squid (an assert in
+   helper.cc, helperHandleRead). Whether they are expected is said by configuration and never guessed.
 3. A channel-ID is opaque and goes back byte by byte.
 4. Values are percent-encoded down to [A-Za-z0-9._-], since Squid decodes `%0d%0a` to a real CR LF and ends the list of
    keys at the first word that is none. Only `url=` and `rewrite-url=` are quoted instead: a decoded URL is another URL.
@@ -21,11 +22,11 @@ Rules that keep Squid alive:
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from squid_imhelper.errors import ProtocolError
+from squid_imhelper.layout import ABSENT, Field, Fields, Layout, parse_extras, parse_format, read_fields, split_words
 from squid_imhelper.model import Decision, Request, Response
 from squid_imhelper.templates import expand
 from squid_imhelper.urls import (
@@ -49,7 +50,6 @@ MAX_LINE: Final = 1 << 20
 MAX_REPLY: Final = 4000
 """Bytes of a reply with its channel-ID and LF."""
 
-ABSENT: Final = b"-"
 _CHANNEL: Final = re.compile(rb"[ \t]*([0-9]+)(?:[ \t]+|$)")
 
 
@@ -59,8 +59,8 @@ _CHANNEL: Final = re.compile(rb"[ \t]*([0-9]+)(?:[ \t]+|$)")
 class LineBuffer:
     """Cuts what was read into lines.
 
-    A line longer than MAX_LINE comes out once, cut off there, and the rest of it up to its LF is dropped: it is answered,
-    and the next line is a line again. Each byte is looked at once, whatever the pieces it comes in.
+    A line longer than MAX_LINE comes out once, cut off there, and the rest of it up to its LF is dropped: it is
+    answered, and the next line is a line again. Each byte is looked at once, whatever the pieces it comes in.
     """
 
     def __init__(self) -> None:
@@ -103,198 +103,6 @@ def split_channel(line: bytes, *, expected: bool) -> tuple[bytes, bytes] | None:
     return (found[1], line[found.end() :]) if found else None
 
 
-# ---- FORMAT ---------------------------------------------------------------------------------------------------------
-
-Field = Literal[
-    "client", "method", "url", "host", "port", "path", "scheme", "user", "sni", "user_agent", "content_type",
-    "destination", "destination_port",
-]  # fmt: skip
-
-# Format codes and what they tell (format/Token.cc); where two tell the same, the first one here is taken.
-_CODES: Final[Mapping[str, Field]] = {
-    ">a": "client", "SRC": "client",
-    ">rm": "method", "rm": "method", "METHOD": "method",
-    ">ru": "url", "URI": "url", "ru": "url",
-    ">rd": "host", "rd": "host", "DST": "host",
-    ">rP": "port", "rP": "port", "PORT": "port",
-    ">rp": "path", "rp": "path", "PATH": "path",
-    ">rs": "scheme", "rs": "scheme", "PROTO": "scheme",
-    "un": "user", "ul": "user", "ue": "user", "LOGIN": "user", "EXT_USER": "user",
-    "ssl::>sni": "sni",
-    ">la": "destination", ">lp": "destination_port",
-}  # fmt: skip
-_HEADERS: Final[Mapping[str, Field]] = {"user-agent": "user_agent", "content-type": "content_type"}
-_HEADER_CODES: Final = (">h", ">ha", ">")
-_CODE_RANK: Final = {code: n for n, code in enumerate((*_CODES, *_HEADER_CODES))}
-
-# Codes that Squid knows (cf.data.pre, logformat; 5 to 7) and that tell nothing about messengers.
-_SKIPPED: Final = re.compile(
-    r"%|[<>]?(?:A|p|eui|la|lp|qos|nfmark|st|sh|h|ha|rm|ru|rp|rs|rd|rP|rv|Hs|a|pt|tt|sS|sH|Sh|Ss|bs)"
-    r"|sn|ts|tu|tl|tg|tr|dt|tS|busy_time|request_attempts|et|ea|ui|us|mt|note|err_code|err_detail|credentials|byte|Hs|Ss|Sh"
-    r"|master_xaction|handshake|ACL|SRCPORT|SRCEUI48|SRCEUI64|MYADDR|MYPORT|EXT_LOG|EXT_TAG|TAG|IDENT"
-    r"|USER_CERTCHAIN|USER_CERT(?:_\w+)?|USER_CA_CERT_\w+|CA_CERT_\w+"
-    r"|(?:ssl|icap|adapt|proxy_protocol|transport|tls)::[<>]?[\w:>]+"
-)
-_TOKEN: Final = re.compile(
-    r"%(?P<quote>[\"'\[#/]?)(?P<width>-?[0-9.]*)(?P<before>\{[^}]*\})?"
-    r"(?P<code>[<>]?[A-Za-z_]\w*(?:::[<>]?\w+)?|[<>]|%)(?P<after>\{[^}]*\})?"
-)
-
-Decoder = Callable[[bytes], bytes]
-
-
-def _unescape_backslashes(value: bytes) -> bytes:
-    r"""Undoes `\"`, `\\`, `\n`, `\r`, `\t` (format/Quoting.cc, QuoteUrlEncodeUsername; String.cc, strwordquote)."""
-    return re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r", b"t": b"\t"}.get(m[1], m[1]), value, flags=re.DOTALL)
-
-
-def _unquote_shell(value: bytes) -> bytes:
-    return _unescape_backslashes(value[1:-1] if value[:1] == b'"' else value)
-
-
-def _unescape_mime(value: bytes) -> bytes:
-    return unquote_to_bytes(value.replace(b"\\\\", b"\\"))
-
-
-def _as_is(value: bytes) -> bytes:
-    return value
-
-
-# What Squid's quoting modifier did, undone. Without a modifier a URL has been escaped as a URL is (rfc1738.c,
-# RFC1738_ESCAPE_UNESCAPED): undoing that would also undo the client's own escapes, so a URL is read as it stands; and a
-# user name has not been escaped at all.
-_DECODERS: Final[Mapping[str, Decoder]] = {
-    "": unquote_to_bytes,
-    "#": unquote_to_bytes,
-    "/": _unquote_shell,
-    '"': _unescape_backslashes,
-    "[": _unescape_mime,
-    "'": _as_is,
-}
-_SENT_AS_IT_IS: Final = ("url", "path", "user")
-_SHELL_WORD: Final = re.compile(rb'"(?:\\.|[^"\\])*"|[^ ]+', re.DOTALL)
-
-
-class Cell(NamedTuple):
-    """Where a field stands: number of the word, and of the group in the word's pattern."""
-
-    word: int
-    group: int
-    decode: Decoder
-
-
-class Blanks(Enum):
-    """Where blanks can stand inside of a field."""
-
-    NOWHERE = "nowhere"
-    QUOTED = "in fields that are then quoted"
-    LAST = "in the last field"
-
-
-_BLANKS_OF: Final = {'"': Blanks.LAST, "'": Blanks.LAST, "[": Blanks.LAST, "/": Blanks.QUOTED}
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What stands where in a line of words that are parted by blanks.
-
-    `words` has the pattern of each word, None for a word that is one field; `cells` the fields of interest; `data` is the
-    number of words before %DATA, which may be any number of words.
-    """
-
-    text: str
-    words: tuple[re.Pattern[bytes] | None, ...]
-    cells: Mapping[Field, Cell]
-    data: int
-    blanks: Blanks
-
-
-def parse_format(text: str) -> Layout:
-    """Reads the FORMAT of an external_acl_type line, or of url_rewrite_extras.
-
-    Raises:
-        ProtocolError: a token that Squid does not know, or one that cannot be read back safely.
-    """
-    words: list[re.Pattern[bytes] | None] = []
-    best: dict[Field, tuple[int, Cell]] = {}
-    data = -1
-    blanks = Blanks.NOWHERE
-    for word in text.split():
-        if blanks is Blanks.LAST:
-            raise ProtocolError(f"--format: behind a field that leaves blanks bare nothing can be told apart: {word}")
-        if word in ("%DATA", "%#DATA"):
-            data = len(words)
-            continue
-        tokens = _parse_word(word)
-        for group, token in enumerate(tokens, 1):
-            blanks = _BLANKS_OF.get(token["quote"], blanks)
-            field = _field(token)
-            cell = Cell(len(words), group, _decoder(field, token["quote"]))
-            rank = _CODE_RANK.get(token["code"], 0)
-            if field is not None and (field not in best or rank < best[field][0]):
-                best[field] = (rank, cell)
-        words.append(None if len(tokens) == 1 and tokens[0][0] == word else _word_pattern(word, tokens))
-    if not words:
-        raise ProtocolError("--format: it names no field")
-    cells = {field: cell for field, (_, cell) in best.items()}
-    return Layout(" ".join(text.split()), tuple(words), cells, len(words) if data < 0 else data, blanks)
-
-
-def parse_extras(text: str) -> Layout:
-    """Reads url_rewrite_extras: as `parse_format`, but no field may hold a blank, since the URL before them may.
-
-    Raises:
-        ProtocolError: as `parse_format`.
-    """
-    layout = parse_format(text)
-    if layout.blanks is not Blanks.NOWHERE:
-        raise ProtocolError("--extras: only fields without a modifier, or with #, can be told from the URL before them")
-    return layout
-
-
-def _parse_word(word: str) -> list[re.Match[str]]:
-    """Returns the tokens of a word, which may have other text around them."""
-    tokens = list(_TOKEN.finditer(word))
-    if "%" in _TOKEN.sub("", word):
-        raise ProtocolError(f"--format: {word} is no format code")
-    for token in tokens:
-        _check_token(word, token)
-    return tokens
-
-
-def _word_pattern(word: str, tokens: list[re.Match[str]]) -> re.Pattern[bytes]:
-    """Returns a pattern with a group for each token of a word that is more than one token."""
-    pattern, at = b"", 0
-    for token in tokens:
-        pattern += re.escape(word[at : token.start()].encode()) + b"([^ ]*?)"
-        at = token.end()
-    return re.compile(pattern + re.escape(word[at:].encode()))
-
-
-def _check_token(word: str, token: re.Match[str]) -> None:
-    code, quote_mark = token["code"], token["quote"]
-    if quote_mark in _BLANKS_OF and token[0] != word:
-        raise ProtocolError(f"--format: {word} can hold blanks; such a field stands alone")
-    header = code in _HEADER_CODES and (token["before"] or token["after"])
-    if not header and code not in _CODES and not _SKIPPED.fullmatch(code):
-        raise ProtocolError(f"--format: Squid knows no format code {word}")
-    if token["width"]:
-        raise ProtocolError(f"--format: {word} has a width, which pads with blanks or cuts")
-    if code == "ssl::>sni" and quote_mark not in ("#", "/"):
-        raise ProtocolError("--format: a client can forge lines through an SNI that is not escaped: write %#ssl::>sni")
-
-
-def _field(token: re.Match[str]) -> Field | None:
-    if token["code"] in _HEADER_CODES:
-        name = (token["before"] or token["after"] or "")[1:-1].lower()
-        return _HEADERS.get(name)
-    return _CODES.get(token["code"])
-
-
-def _decoder(field: Field | None, quote_mark: str) -> Decoder:
-    return _as_is if field in _SENT_AS_IT_IS and not quote_mark else _DECODERS[quote_mark]
-
-
 # ---- queries --------------------------------------------------------------------------------------------------------
 
 
@@ -306,22 +114,19 @@ class Query(NamedTuple):
     arguments: tuple[str, ...] = ()
 
 
-Fields = dict[Field, bytes]
-
-
 def decode_acl(line: bytes, layout: Layout, intercepted: bool = False) -> Query:
     """Reads a line of an external ACL, without its channel-ID.
 
     Raises:
         ProtocolError: the line does not fit the FORMAT, or no host can be found in it.
     """
-    words = _split(line.strip(b" \r\n"), layout)
+    words = split_words(line.strip(b" \r\n"), layout)
     count, given = len(layout.words), len(words)
     if given < count:
         raise ProtocolError(f"a line of {given} fields, where --format has {count}: {layout.text}")
     behind = count - layout.data
     data = words[layout.data : given - behind]
-    fields = _read_cells(words[: layout.data] + words[given - behind :], layout)
+    fields = read_fields(words[: layout.data] + words[given - behind :], layout)
     request, asked = build_request(fields, intercepted=intercepted)
     arguments = b" ".join(data)
     if arguments in (b"", ABSENT):
@@ -341,39 +146,10 @@ def decode_rewrite(line: bytes, layout: Layout, intercepted: bool = False) -> Qu
     count = len(layout.words)
     if len(words) <= count:
         raise ProtocolError(f"a line of {len(words)} words, where a URL and --extras have {count + 1}: {layout.text}")
-    fields = _read_cells(words[len(words) - count :], layout)
+    fields = read_fields(words[len(words) - count :], layout)
     fields["url"] = b"%20".join(words[: len(words) - count])
     request, asked = build_request(fields, intercepted=intercepted)
     return Query(request, asked)
-
-
-def _split(line: bytes, layout: Layout) -> list[bytes]:
-    if layout.blanks is Blanks.LAST:
-        # Squid ends the line with %DATA: "-", or one argument; more could not be told from the field before.
-        count = len(layout.words)
-        words = line.split(b" ", count - 1)
-        if len(words) == count:
-            last, _, data = words[-1].rpartition(b" ")
-            words[-1:] = [last, data] if last else [data]
-        return words
-    if layout.blanks is Blanks.QUOTED and b'"' in line:
-        return _SHELL_WORD.findall(line)
-    return line.split(b" ")
-
-
-def _read_cells(words: list[bytes], layout: Layout) -> Fields:
-    fields: Fields = {}
-    for field, (number, group, decode) in layout.cells.items():
-        value = words[number]
-        pattern = layout.words[number]
-        if pattern is not None:
-            found = pattern.fullmatch(value)
-            if found is None:
-                raise ProtocolError(f"{value[:60]!r} does not fit the layout {layout.text}")
-            value = found[group]
-        if value not in (ABSENT, b""):
-            fields[field] = decode(value)
-    return fields
 
 
 def build_request(fields: Fields, *, intercepted: bool = False) -> tuple[Request, str]:
@@ -496,7 +272,7 @@ def fitting(build: Callable[[int], bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes into a reply: the decision, what can stand in its texts, the policy's response, and the kind of request."""
+    """What goes into a reply: the decision, what can stand in its texts, and how this policy answers what."""
 
     decision: Decision
     values: Mapping[str, str]
@@ -525,7 +301,8 @@ def encode_acl(channel: bytes, answer: Answer) -> bytes:
 
     def build(keep: int) -> bytes:
         message = expand(answer.decision.message, _shortened(answer.values, keep), str)
-        return reply(channel, "OK", (*answer.notes, ("message", encode_value(message))))
+        text = (("message", encode_value(message)),) if message else ()
+        return reply(channel, "OK", (*answer.notes, *text))
 
     return fitting(build)
 
