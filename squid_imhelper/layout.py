@@ -1,8 +1,8 @@
 """FORMAT: what Squid was told to send, and how each field is read back.
 
-The same tokens stand in `external_acl_type`, in `url_rewrite_extras` and in `logformat`: `%[quoting]code`, with the name
-of a header in braces. The quoting decides whether a field can be read back exactly (format/Format.cc, assemble): `#`
-always; none as far as a URL goes; `"`, `'` and `[` leave blanks bare, so that only the last field can have them.
+The same tokens stand in `external_acl_type`, `url_rewrite_extras` and `logformat`: `%[quoting]code`, with the name of a
+header in braces. The quoting decides whether a field can be read back exactly (format/Format.cc, assemble): `#` always;
+none as far as a URL goes; `"`, `'` and `[` leave blanks bare, so that only the last field can have them.
 """
 
 import re
