@@ -1,11 +1,10 @@
 """A real Squid with a helper, an origin behind it, and clients in front of it.
 
-Everything runs below one folder in /tmp that the user `proxy` may read, and, as root, in a network namespace of its own in
-which the exempt host's address exists. Without root the tests run on the loopback interface as they are, and those that
+Everything runs below one folder in /tmp that the user `proxy` may read, and, as root, in a network namespace of its own
+in which the exempt host's address exists. Without root the tests run on the loopback interface as it is, and those that
 need another address skip by name.
 """
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -38,7 +37,9 @@ def why_not() -> str:
         return f"{HELPER} is not installed (pip install .)"
     if (
         IS_ROOT
-        and subprocess.run(["runuser", "-u", "proxy", "--", str(HELPER), "--version"], capture_output=True).returncode
+        and subprocess.run(
+            ["runuser", "-u", "proxy", "--", str(HELPER), "--version"], capture_output=True, check=False
+        ).returncode
     ):
         return f"the user proxy cannot run {HELPER}: install below /opt"
     return ""
@@ -46,7 +47,8 @@ def why_not() -> str:
 
 def with_openssl() -> bool:
     return (
-        SQUID is not None and "--with-openssl" in subprocess.run([SQUID, "-v"], capture_output=True, text=True).stdout
+        SQUID is not None
+        and "--with-openssl" in subprocess.run([SQUID, "-v"], capture_output=True, text=True, check=False).stdout
     )
 
 
@@ -73,7 +75,7 @@ class Network:
 
     def run(self, *command: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            [*self.prefix, *map(str, command)], capture_output=True, text=True, timeout=60, **kwargs
+            [*self.prefix, *map(str, command)], capture_output=True, text=True, timeout=60, check=False, **kwargs
         )
 
 
@@ -84,7 +86,7 @@ def network() -> Iterator[Network]:
     prefix: list[str] = []
     name = f"imhelper{os.getpid()}"
     if IS_ROOT and shutil.which("ip"):
-        made = subprocess.run(["ip", "netns", "add", name], capture_output=True)
+        made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
         if made.returncode == 0:
             prefix = ["ip", "netns", "exec", name]
             for words in ("link set lo up", f"addr add {EXEMPT}/32 dev lo", "addr add 10.99.0.1/32 dev lo"):
@@ -222,19 +224,27 @@ http_access allow all
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_squid(network: Network, origin: int) -> Iterator[Callable[..., Squid]]:
-    """Starts Squids; all are stopped in the end."""
-    with contextlib.ExitStack() as stack:
+    """Starts Squids; all are stopped in the end, at once, since each takes a second or two for it."""
+    squids: list[Squid] = []
 
-        def start(lines: str, *, port_options: str = "", direct: str = "never_direct allow all") -> Squid:
-            return stack.enter_context(running_squid(network, origin, lines, port_options, direct))
+    def start(lines: str, *, port_options: str = "", direct: str = "never_direct allow all") -> Squid:
+        squids.append(new_squid(network, origin, lines, port_options, direct))
+        return squids[-1]
 
+    try:
         yield start
+        dead = [squid.cache_log[-3000:] for squid in squids if squid.process.poll() is not None]
+    finally:
+        for squid in squids:
+            squid.process.terminate()
+        for squid in squids:
+            squid.process.wait(60)
+    assert dead == []
 
 
-@contextlib.contextmanager
-def running_squid(network: Network, origin: int, lines: str, port_options: str, direct: str) -> Iterator[Squid]:
+def new_squid(network: Network, origin: int, lines: str, port_options: str, direct: str) -> Squid:
     folder = network.folder / f"imh{os.getpid()}x{next(_numbers)}"
     folder.mkdir(mode=0o755)
     port = free_port()
@@ -249,17 +259,11 @@ def running_squid(network: Network, origin: int, lines: str, port_options: str, 
     assert SQUID
     process = network.start(SQUID, "-N", "-n", folder.name, "-f", folder / "squid.conf", stderr=subprocess.DEVNULL)
     squid = Squid(network, folder, port, process)
-    try:
-        wait_for(lambda: process.poll() is not None or listening(network, port), "Squid")
-        assert process.poll() is None, squid.cache_log[-3000:]
-        # The probe of the port is logged, too.
-        time.sleep(0.2)
-        squid._read = (folder / "access.log").stat().st_size
-        yield squid
-        assert process.poll() is None, "Squid has died: " + squid.cache_log[-3000:]
-    finally:
-        process.terminate()
-        process.wait(20)
+    wait_for(lambda: process.poll() is not None or listening(network, port), "Squid")
+    assert process.poll() is None, squid.cache_log[-3000:]
+    time.sleep(0.2)  # the probe of the port is logged, too
+    squid._read = (folder / "access.log").stat().st_size
+    return squid
 
 
 @pytest.fixture(scope="session")

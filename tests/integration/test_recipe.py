@@ -1,7 +1,7 @@
 """The recipe of 2006, row by row, through a real Squid that asks with `conf/recipe-2006.toml`.
 
-A blocked row is seen in Squid's own log, with service and rule; and each blocked row fails, as a test, with a helper that
-answers ERR: it is the helper that blocks, and not Squid.
+A blocked row is seen in Squid's own log, with service and rule; and each blocked row fails, as a test, with a helper
+that answers ERR: it is the helper that blocks, and not Squid.
 """
 
 from collections.abc import Callable
@@ -115,14 +115,14 @@ def assert_blocked_by_acl(squid: Squid, row: Row) -> None:
     reply, log = send(squid, row)
     assert log[-2:] == [row.service, row.rule.replace(" ", "%20")]
     assert "TCP_DENIED/403" in log
-    assert 403 == (reply.connect if row.method == "CONNECT" else reply.status)
+    assert (reply.connect if row.method == "CONNECT" else reply.status) == 403
 
 
 def assert_blocked_by_rewriter(squid: Squid, row: Row) -> None:
     reply, log = send(squid, row)
     assert log[-2:] == [row.service, row.rule.replace(" ", "%20")]
     assert "TCP_REDIRECT/302" in log
-    assert 302 == (reply.connect if row.method == "CONNECT" else reply.status)
+    assert (reply.connect if row.method == "CONNECT" else reply.status) == 302
     if row.method != "CONNECT":
         assert reply.location.startswith(f"http://blocked.invalid/?service={row.service}&rule=")
 
