@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
+from squid_imhelper.memo import memoised
 from squid_imhelper.model import Interval
 from squid_imhelper.urls import normalise_address
 
@@ -81,6 +82,7 @@ def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
+@memoised
 def as_number(address: str) -> tuple[int, int]:
     """Returns (4 or 6, number) of an address in any spelling; (0, 0) for what is none."""
     try:

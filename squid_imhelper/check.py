@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.model import Decision, Request
+from squid_imhelper.model import Decision, Request, names_of
 from squid_imhelper.urls import UrlError, normalise_host, parse_connect, parse_url, to_text
 
 
@@ -62,7 +62,7 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
     sni = normalise_host(circumstances.sni or "")
     return Request(
         target=target,
-        names=tuple(dict.fromkeys(name for name in (target.host, sni) if name)),
+        names=names_of(target, sni),
         method=circumstances.method,
         client=circumstances.client,
         user_agent=circumstances.user_agent,

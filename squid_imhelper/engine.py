@@ -9,7 +9,8 @@ import regex
 
 from squid_imhelper.addresses import as_number
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.matcher import MEMO, Matcher, suffixes
+from squid_imhelper.matcher import Matcher, suffixes
+from squid_imhelper.memo import ENTRIES
 from squid_imhelper.model import Action, Decision, Evidence, Interval, Request, Rule, Signature, SiteList
 from squid_imhelper.program import Program, select_services
 
@@ -163,7 +164,7 @@ class Engine:
         self._matcher = Matcher(program)
         self._rules = [CompiledRule(rule) for rule in program.rules]
         self._groups = {service: name.group for service, name in program.services.items()}
-        self._select = lru_cache(MEMO)(lambda words: select_services(words, self._groups))
+        self._select = lru_cache(ENTRIES)(lambda words: select_services(words, self._groups))
 
     def decide(self, request: Request) -> Decision:
         """Returns what the policy says: the first rule whose every condition holds decides; none: allow.

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from squid_imhelper.errors import ProtocolError
+from squid_imhelper.memo import memoised
 
 ABSENT: Final = b"-"
 
@@ -54,6 +55,13 @@ _TOKEN: Final = re.compile(
 Decoder = Callable[[bytes], bytes]
 
 
+_unquote: Final[Decoder] = memoised(unquote_to_bytes)
+
+
+def _unescape_percent(value: bytes) -> bytes:
+    return _unquote(value) if b"%" in value else value
+
+
 def _unescape_backslashes(value: bytes) -> bytes:
     r"""Undoes `\"`, `\\`, `\n`, `\r`, `\t` (format/Quoting.cc, QuoteUrlEncodeUsername; String.cc, strwordquote)."""
     return re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r", b"t": b"\t"}.get(m[1], m[1]), value, flags=re.DOTALL)
@@ -75,8 +83,8 @@ def _as_is(value: bytes) -> bytes:
 # RFC1738_ESCAPE_UNESCAPED): undoing that would also undo the client's own escapes, so a URL is read as it stands; and a
 # user name has not been escaped at all.
 _DECODERS: Final[Mapping[str, Decoder]] = {
-    "": unquote_to_bytes,
-    "#": unquote_to_bytes,
+    "": _unescape_percent,
+    "#": _unescape_percent,
     "/": _unquote_shell,
     '"': _unescape_backslashes,
     "[": _unescape_mime,

@@ -25,20 +25,17 @@ in lower case, so every candidate is verified against its signature.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 import ahocorasick
 
 from squid_imhelper.addresses import as_number, parse_network
+from squid_imhelper.memo import memoised
 from squid_imhelper.model import Kind, Match, Request, Signature, UrlPattern
 from squid_imhelper.program import Program
 
 START: Final = "\x01"
 END: Final = "\x02"
-MEMO: Final = 8192
-"""Entries of each memo. Hosts and user agents repeat: an office sees a few thousand of each in a day."""
-
 _Key = TypeVar("_Key")
 
 _BITS: Final = {4: 32, 6: 128}
@@ -115,9 +112,9 @@ class Matcher:
         self._paths = Automaton((s, s.url.path.lower()) for s in of_kind[Kind.URL] if s.url)
         self._queries = {s: re.compile(s.url.query) for s in of_kind[Kind.URL] if s.url and s.url.query}
         self._agents = Automaton((s, s.value) for s in of_kind[Kind.USER_AGENT])
-        self._by_name = lru_cache(MEMO)(self._look_up_name)
-        self._by_agent = lru_cache(MEMO)(self._search_agent)
-        self._by_content_type = lru_cache(MEMO)(self._look_up_content_type)
+        self._by_name = memoised(self._look_up_name)
+        self._by_agent = memoised(self._search_agent)
+        self._by_content_type = memoised(self._look_up_content_type)
 
     def signatures(self, request: Request) -> list[Signature]:
         """Returns the signatures that a request carries, strongest first."""

@@ -125,6 +125,13 @@ class Request(NamedTuple):
     destination_port: int | None = None
 
 
+def names_of(target: Target, sni: str) -> tuple[str, ...]:
+    """Returns the names that a request shows: its host and its SNI, as far as there are any and they differ."""
+    if not sni or sni == target.host:
+        return (target.host,) if target.host else ()
+    return (target.host, sni) if target.host else (sni,)
+
+
 class Evidence(NamedTuple):
     """What made a decision: the kind is that of a signature, or `site` or `regex` for a list of the administrator's."""
 

@@ -19,7 +19,7 @@ from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError, ProtocolError
 from squid_imhelper.layout import Layout
 from squid_imhelper.model import Decision, Response
-from squid_imhelper.wire import Answer, Interface, LineBuffer, split_channel, template_values
+from squid_imhelper.wire import Answer, Interface, LineBuffer, reply, split_channel, template_values
 
 READ_SIZE: Final = 1 << 18
 NOTICE_PERIOD: Final = 60.0
@@ -144,6 +144,8 @@ class Helper:
         query = self._interface.decode(line, layout, self._options.intercepted)
         request, arguments = query.request, query.arguments
         decision = engine.decide_services(request, arguments) if arguments else engine.decide(request)
+        if decision.action == "allow":
+            return reply(channel, "ERR")
         values = template_values(decision, query, engine.service_name(decision.service))
         return self._encode(channel, decision, values, engine, connect=request.method == "CONNECT")
 

@@ -16,13 +16,13 @@ Everything here is idempotent: what has been normalised stays as it is when it i
 import ipaddress
 import re
 import unicodedata
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import can_ada
 
 from squid_imhelper.errors import ImhelperError
+from squid_imhelper.memo import memoised
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 CONNECT_PORT: Final = 443
@@ -106,6 +106,7 @@ def parse_url(text: str) -> Target:
     return target._replace(scheme=name, port=None if target.port == DEFAULT_PORTS["http"] else target.port)
 
 
+@memoised
 def parse_connect(text: str) -> Target:
     """Reads the target of a CONNECT: `host:port`, `host`, or (ssl_bump step 1 of Squid) `://host:port`.
 
@@ -186,7 +187,7 @@ def normalise_path(path: str) -> str:
     return _EMPTY_SEGMENTS.sub("/", path) if "//" in path else path
 
 
-@lru_cache(maxsize=16384)
+@memoised
 def normalise_host(name: str) -> str:
     """Returns the one spelling of a host name or address; anything is accepted, an SNI may hold anything.
 
@@ -240,6 +241,7 @@ def _clean_label(label: str) -> str:
         return "".join(_clean_label(chr(b)) if b < 0x80 else f"%{b:02X}" for b in raw)
 
 
+@memoised
 def normalise_address(text: str) -> str | None:
     """Returns an IP address in its shortest spelling (IPv4 inside IPv6 comes out), or None where it is none."""
     try:

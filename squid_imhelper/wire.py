@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from squid_imhelper.errors import ProtocolError
 from squid_imhelper.layout import ABSENT, Field, Fields, Layout, parse_extras, parse_format, read_fields, split_words
-from squid_imhelper.model import Decision, Request, Response
+from squid_imhelper.model import Decision, Request, Response, names_of
 from squid_imhelper.templates import expand
 from squid_imhelper.urls import (
     NOWHERE,
@@ -163,12 +163,12 @@ def build_request(fields: Fields, *, intercepted: bool = False) -> tuple[Request
     """
     method = _text(fields.get("method"))
     target, asked = _read_target(fields, method)
-    sni = normalise_host(_text(fields.get("sni")) or "")
+    sni = normalise_host(_text(fields["sni"]) or "") if "sni" in fields else ""
     destination = _read_address(fields, "destination") if intercepted else None
     return (
         Request(
             target=target,
-            names=tuple(dict.fromkeys(name for name in (target.host, sni) if name)),
+            names=names_of(target, sni),
             method=method,
             client=_read_address(fields, "client"),
             user=_text(fields.get("user")),

@@ -1,0 +1,502 @@
+"""The loop: whatever Squid sends and whatever breaks, each line gets one answer, and nothing else reaches the wire."""
+
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import squid_imhelper
+from squid_imhelper.engine import Engine
+from squid_imhelper.errors import ImhelperError
+from squid_imhelper.layout import parse_extras, parse_format
+from squid_imhelper.loading import load_engine
+from squid_imhelper.serve import NOTICE_PERIOD, EngineSource, Helper, Notices, Options
+from squid_imhelper.wire import ACL, DEFAULT_EXTRAS, DEFAULT_FORMAT, MAX_LINE, REWRITE
+
+ROOT = Path(squid_imhelper.__file__).parents[1]
+LAYOUTS = {"acl": parse_format(DEFAULT_FORMAT), "rewrite": parse_extras(DEFAULT_EXTRAS)}
+INTERFACES = {"acl": ACL, "rewrite": REWRITE}
+
+BLOCKED = {
+    "acl": b"10.0.0.1 GET http://web.whatsapp.com/ - - -",
+    "rewrite": b"http://web.whatsapp.com/ 10.0.0.1/- - GET myip=- myport=-",
+}
+ALLOWED = {
+    "acl": b"10.0.0.1 GET http://example.org/ - - -",
+    "rewrite": b"http://example.org/ 10.0.0.1/- - GET myip=- myport=-",
+}
+REDIRECT = b'OK status=302 url="http://blocked.invalid/?service=%s&rule=%s&url=%s"'
+YES = {
+    "acl": b"OK tag=whatsapp log=built-in message=WhatsApp%20is%20blocked%20here",
+    "rewrite": REDIRECT % (b"whatsapp", b"built-in", b"http%3A%2F%2Fweb.whatsapp.com%2F") + b" tag=whatsapp log=built-in",
+}
+UNKNOWN_YES = {"acl": b"OK", "rewrite": REDIRECT % (b"-", b"-", b"-")}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine("built-in", pytest.fail)
+
+
+def make_helper(command, engine, notices=None, **options):
+    notices = notices or Notices("test")
+    source = EngineSource(lambda: engine, None, notices)
+    return Helper(INTERFACES[command], source, Options(LAYOUTS[command], **options), notices)
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+both = pytest.mark.parametrize("command", ["acl", "rewrite"])
+
+
+@both
+def test_the_built_in_policy_blocks_a_messenger_and_nothing_else(command, engine):
+    helper = make_helper(command, engine)
+    assert helper.answer(b"7 " + BLOCKED[command]) == b"7 " + YES[command] + b"\n"
+    assert helper.answer(b"8 " + ALLOWED[command]) == b"8 ERR\n"
+
+
+@both
+def test_a_batch_is_answered_in_order(command, engine):
+    lines = [b"1 " + BLOCKED[command], b"2", b"3 " + ALLOWED[command]]
+    expected = b"1 " + YES[command] + b"\n2 ERR\n3 ERR\n"
+    assert make_helper(command, engine).answer_all(lines) == expected
+
+
+@both
+def test_a_dry_run_blocks_nothing_and_shows_what_it_would(command, engine):
+    helper = make_helper(command, engine, channels=False, dry_run=True)
+    assert helper.answer(BLOCKED[command]) == b"ERR tag=whatsapp log=built-in\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(b"whatsapp", b"OK tag=whatsapp ", id="service"),
+        pytest.param(b"signal telegram whatsapp", b"OK tag=whatsapp ", id="several"),
+        pytest.param(b"@im", b"OK tag=whatsapp ", id="group"),
+        pytest.param(b"all -whatsapp", b"ERR\n", id="left-out"),
+        pytest.param(b"signal", b"ERR\n", id="another"),
+        pytest.param(b"whatsap", b"OK\n", id="unknown"),
+    ],
+)
+def test_the_arguments_of_an_acl_narrow_the_question(arguments, expected, engine):
+    helper = make_helper("acl", engine, channels=False, on_error="block")
+    reply = helper.answer(BLOCKED["acl"].removesuffix(b"-") + arguments)
+    assert reply.startswith(expected)
+    assert b"log=" not in reply
+
+
+_pieces = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from([b" ", b"-", b"10.0.0.1", b"GET", b"CONNECT", b"http://", b"web.whatsapp.com", b":443", b"%", b"\t", b"7"]),
+)
+_lines = st.one_of(
+    st.lists(_pieces, max_size=12).map(b"".join),
+    st.lists(_pieces, min_size=6, max_size=7).map(b" ".join),
+    st.builds(b"10.0.0.1 GET http://%b/%b %b -".__mod__, st.tuples(_pieces, _pieces, _pieces)),
+).map(lambda line: line.replace(b"\n", b"\r"))
+_REPLY = re.compile(rb"(?:([0-9]+) )?(?:OK|ERR)(?: [a-z-]+=[\x21-\x7e]+)*\n")
+
+
+@pytest.mark.parametrize("channel", [b"", b"18446744073709551615"])
+@both
+@settings(max_examples=400, deadline=None)
+@given(line=_lines)
+def test_any_bytes_get_one_answer(command, channel, engine, line):
+    helper = make_helper(command, engine, SilentNotices(), channels=bool(channel))
+    found = _REPLY.fullmatch(helper.answer(channel + b" " + line if channel else line))
+    assert found
+    assert found[1] == (channel or None)
+
+
+@both
+@settings(max_examples=400, deadline=None)
+@given(line=_lines)
+def test_silence_only_where_an_expected_id_is_missing(command, engine, line):
+    reply = make_helper(command, engine, SilentNotices()).answer(line)
+    has_id = re.match(rb"[ \t]*([0-9]+)(?:[ \t]|\Z)", line)
+    assert bool(reply) == bool(has_id)
+    if has_id:
+        assert _REPLY.fullmatch(reply)[1] == has_id[1]
+
+
+class SilentNotices(Notices):
+    """Notices that keep what they would have written, and fail on a fault of the program."""
+
+    def __init__(self):
+        super().__init__("test")
+
+    def say(self, text):
+        assert "internal fault" not in text
+
+
+class BrokenEngine(Engine):
+    """An engine with a fault in it."""
+
+    def __init__(self, sound, fault):
+        super().__init__(sound.program)
+        self._fault = fault
+
+    def decide(self, request):
+        raise self._fault
+
+
+@pytest.mark.parametrize(
+    ("option", "in_policy", "dry_run", "blocks"),
+    [
+        pytest.param(None, "allow", False, False, id="policy-allow"),
+        pytest.param(None, "block", False, True, id="policy-block"),
+        pytest.param("allow", "block", False, False, id="option-allow-wins"),
+        pytest.param("block", "allow", False, True, id="option-block-wins"),
+        pytest.param("block", "block", True, False, id="dry-run"),
+    ],
+)
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("a\nb"), ImhelperError("no"), MemoryError(), RecursionError(), UnicodeDecodeError("x", b"", 0, 0, "")]
+)
+@both
+def test_a_fault_is_answered_as_on_error_says(command, engine, fault, option, in_policy, dry_run, blocks, capfd):
+    program = replace(engine.program, response=replace(engine.program.response, on_error=in_policy))
+    broken = BrokenEngine(Engine(program), fault)
+    helper = make_helper(command, broken, on_error=option, dry_run=dry_run)
+    expected = b"7 " + (UNKNOWN_YES[command] if blocks else b"ERR") + b"\n"
+    assert [helper.answer(b"7 " + ALLOWED[command]) for _ in range(3)] == [expected] * 3
+    said = capfd.readouterr().err
+    assert said.count("on_error says") == 1
+    assert "Traceback" not in said
+
+
+@both
+def test_a_line_that_does_not_fit_is_answered_as_on_error_says(command, engine, capfd):
+    assert make_helper(command, engine, on_error="block").answer(b"7 x") == b"7 " + UNKNOWN_YES[command] + b"\n"
+    assert make_helper(command, engine).answer(b"7 x") == b"7 ERR\n"
+    assert "on_error says" in capfd.readouterr().err
+
+
+def test_a_line_without_an_expected_id_gets_silence_and_one_hint(engine, capfd):
+    helper = make_helper("acl", engine)
+    assert helper.answer_all([BLOCKED["acl"], b"OK", b"", b"9 " + BLOCKED["acl"]]) == b"9 " + YES["acl"] + b"\n"
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "concurrency=" in said
+    assert "--no-channel-id" in said
+
+
+def test_a_notice_quotes_a_bounded_part_of_what_it_got(engine, capfd):
+    helper = make_helper("acl", engine, channels=False)
+    helper.answer(b"x" * MAX_LINE)
+    helper.answer(b"10.0.0.1 GET http://h/ - - " + b"%1B[2J" + b"x" * MAX_LINE)
+    said = capfd.readouterr().err
+    assert len(said) < 2000
+    assert "\x1b" not in said
+
+
+# ---- notices --------------------------------------------------------------------------------------------------------
+
+
+def test_notices_of_one_kind_are_held_back_and_counted(capfd):
+    now = 1000.0
+    notices = Notices("test", clock=lambda: now)
+    for _ in range(5):
+        notices.say_at_times("a", "first")
+    notices.say_at_times("b", "other")
+    now += NOTICE_PERIOD - 1
+    notices.say_at_times("a", "early")
+    now += 1
+    notices.say_at_times("a", "later")
+    notices.say_at_times("b", "other again")
+    said = [line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert said == ["first", "other", "later (and 5 more like this)", "other again"]
+
+
+def test_every_line_of_a_notice_says_who_speaks(capfd):
+    Notices("test").say("one\ntwo \udcff\u00fc")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition("[")[0] for line in lines] == ["test", "test"]
+
+
+# ---- where the engine comes from ------------------------------------------------------------------------------------
+
+
+class Loader:
+    """Loads a number from a file: stands for a policy that can be broken."""
+
+    def __init__(self, path, engine):
+        self.path, self.engine, self.calls = path, engine, 0
+
+    def __call__(self):
+        self.calls += 1
+        try:
+            text = self.path.read_text()
+        except OSError as error:
+            raise ImhelperError(str(error)) from None
+        if text == "fault":
+            raise RuntimeError(text)
+        if text != "sound":
+            raise ImhelperError(f"{text} is broken")
+        return self.engine
+
+
+@pytest.mark.parametrize("before", [None, "broken", "fault"])
+def test_a_policy_is_taken_up_once_it_is_mended(before, tmp_path, engine, capfd):
+    loader = Loader(tmp_path / "policy", engine)
+    if before:
+        loader.path.write_text(before)
+    source = EngineSource(loader, loader.path, Notices("test"))
+    assert source.engine is None
+    source.refresh()
+    assert loader.calls == 1, "a file that has not changed is not read again"
+    loader.path.write_text("broken still")
+    source.refresh()
+    assert source.engine is None
+    loader.path.write_text("sound")
+    source.refresh()
+    assert source.engine is engine
+    source.refresh()
+    assert loader.calls == 3
+    said = capfd.readouterr().err
+    assert said.count("no policy is in force") == 2
+    assert said.count("is in force now") == 1
+
+
+def test_without_a_file_to_watch_nothing_is_tried_again(engine, tmp_path):
+    loader = Loader(tmp_path / "policy", engine)
+    source = EngineSource(loader, None, Notices("test"))
+    loader.path.write_text("sound")
+    source.refresh()
+    assert (source.engine, loader.calls) == (None, 1)
+
+
+@both
+def test_without_an_engine_every_line_is_answered(command, tmp_path, engine):
+    loader = Loader(tmp_path / "policy", engine)
+    notices = Notices("test")
+    source = EngineSource(loader, loader.path, notices)
+    helper = Helper(INTERFACES[command], source, Options(LAYOUTS[command], on_error="block"), notices)
+    assert helper.answer_all([b"7 " + ALLOWED[command]]) == b"7 " + UNKNOWN_YES[command] + b"\n"
+    loader.path.write_text("sound")
+    assert helper.answer_all([b"8 " + ALLOWED[command]]) == b"8 ERR\n"
+
+
+# ---- the process ----------------------------------------------------------------------------------------------------
+
+
+def command_line(command, *options):
+    return [sys.executable, "-m", "squid_imhelper", command, "--policy", "built-in", *options]
+
+
+def run(arguments, sent):
+    """Runs a helper to its end; returns what it answered and what it said."""
+    done = subprocess.run(arguments, input=sent, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+    return done.stdout, done.stderr.decode()
+
+
+@both
+def test_the_end_of_input_ends_the_helper(command):
+    assert run(command_line(command), b"") == (b"", "")
+
+
+@both
+def test_a_line_that_the_end_of_input_cuts_off_is_answered(command):
+    assert run(command_line(command), b"1 " + BLOCKED[command] + b"\n2 " + ALLOWED[command][:20])[0] == (
+        b"1 " + YES[command] + b"\n2 ERR\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["%>rm", "%>a", "%#>ru"], ["%>rm %>a %#>ru"]])
+def test_the_format_is_one_word_or_several(words):
+    sent = b"GET 10.0.0.1 http://web.whatsapp.com/ -\n"
+    assert run(command_line("acl", "--no-channel-id", "--format", *words), sent) == (YES["acl"] + b"\n", "")
+
+
+STRAY = """
+import os, sys
+from squid_imhelper import cli, serve
+answer = serve.Helper.answer
+def noisy(helper, line):
+    print("stray print", flush=True)
+    os.write(1, b"stray write\\n")
+    os.system("echo stray child")
+    return answer(helper, line)
+serve.Helper.answer = noisy
+print("stray before", file=sys.stderr)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_stray_print_does_not_reach_the_wire():
+    arguments = [sys.executable, "-c", STRAY, *command_line("acl")[3:]]
+    answered, said = run(arguments, b"1 " + BLOCKED["acl"] + b"\n")
+    assert answered == b"1 " + YES["acl"] + b"\n"
+    assert sorted(said.splitlines()) == ["stray before", "stray child", "stray print", "stray write"]
+
+
+@pytest.mark.parametrize(
+    ("closed", "answers"),
+    [
+        pytest.param("<&-", False, id="stdin"),
+        pytest.param(">&-", False, id="stdout"),
+        pytest.param("2>&-", True, id="stderr"),
+        pytest.param("<&- >&-", False, id="stdin-and-stdout"),
+        pytest.param(">&- 2>&-", False, id="stdout-and-stderr"),
+        pytest.param("<&- >&- 2>&-", False, id="all"),
+    ],
+)
+def test_a_closed_descriptor_harms_nothing(closed, answers):
+    arguments = ["sh", "-c", f'exec "$@" {closed}', "sh", *command_line("acl")]
+    with suppress(BrokenPipeError):
+        answered, said = run(arguments, b"1 " + BLOCKED["acl"] + b"\n1\n")
+        assert answered == (b"1 " + YES["acl"] + b"\n1 ERR\n" if answers else b"")
+        assert "Error" not in said
+
+
+@contextmanager
+def started(arguments, transport="socketpair", *, blocking=True):
+    """Starts a helper; gives the process and the descriptors to write to and to read from."""
+    if transport == "socketpair":
+        ours, theirs = socket.socketpair()
+        ends, given_ends = [ours], [theirs]
+        write_fd = read_fd = ours.fileno()
+        stdin = stdout = theirs.fileno()
+    else:
+        stdin, write_fd = os.pipe()
+        read_fd, stdout = os.pipe()
+        ends = [os.fdopen(write_fd, "wb", 0), os.fdopen(read_fd, "rb", 0)]
+        given_ends = [os.fdopen(stdin, "rb", 0), os.fdopen(stdout, "wb", 0)]
+    os.set_blocking(stdin, blocking)
+    os.set_blocking(stdout, blocking)
+    process = subprocess.Popen(arguments, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=ROOT)
+    for end in given_ends:
+        end.close()
+    try:
+        yield process, ends
+    finally:
+        for end in ends:
+            end.close()
+        process.kill()
+        process.stderr.close()
+        process.wait(60)
+
+
+def close_input(ends):
+    if isinstance(ends[0], socket.socket):
+        ends[0].shutdown(socket.SHUT_WR)
+    else:
+        ends[0].close()
+
+
+def read_lines(end, count):
+    data = b""
+    while data.count(b"\n") < count:
+        piece = os.read(end.fileno(), 1 << 16)
+        assert piece, "the helper has closed its side"
+        data += piece
+    return data
+
+
+transports = pytest.mark.parametrize("transport", ["socketpair", "pipes"])
+
+
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "nonblocking"])
+@transports
+def test_each_line_is_answered_at_once(transport, blocking):
+    with started(command_line("acl"), transport, blocking=blocking) as (process, ends):
+        for n in (b"1", b"2"):
+            os.write(ends[0].fileno(), n + b" 10.0.0.1 GET http://web.wh")
+            os.write(ends[0].fileno(), b"atsapp.com/ - - -\n")
+            assert read_lines(ends[-1], 1) == n + b" " + YES["acl"] + b"\n"
+        assert process.poll() is None
+        close_input(ends)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+@transports
+def test_a_reader_that_goes_away_ends_the_helper_in_peace(transport):
+    with started(command_line("acl"), transport) as (process, ends):
+        os.write(ends[0].fileno(), b"1\n")
+        read_lines(ends[-1], 1)
+        ends[-1].close()
+        if transport == "pipes":
+            os.write(ends[0].fileno(), b"2\n")
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_an_endless_line_is_answered_once():
+    sent = b"1 " + b"x" * (3 * MAX_LINE) + b"\n2 " + BLOCKED["acl"] + b"\n"
+    assert run(command_line("acl"), sent)[0] == b"1 ERR\n2 " + YES["acl"] + b"\n"
+
+
+# ---- a million lines of anything ------------------------------------------------------------------------------------
+
+PLAUSIBLE = {
+    "acl": [b"", b"-", b"10.0.0.1 GET http://", b"10.0.0.1 CONNECT ", b"10.0.0.1 GET http://web.whatsapp.com/", b"10.0.0.1",
+            b":: NONE ://", BLOCKED["acl"], ALLOWED["acl"] + b" whatsapp ", b"fd99::1 POST http://%5B"],
+    "rewrite": [b"", b"http://", b"://", BLOCKED["rewrite"], b"http://h/ 10.0.0.1/- - GET myip="],
+}  # fmt: skip
+BATCH = 10_000
+
+
+def anything(command, seed):
+    """Lines of plausible beginnings and random bytes, in many ways filled up to the number of fields."""
+    chooser = random.Random(seed)
+    endings = [b"", b" - - -", b" 10.0.0.1/- - GET myip=- myport=-", b":443 - - -"]
+    no_newline = bytes.maketrans(b"\n", b" ")
+    while True:
+        middle = chooser.randbytes(chooser.randrange(24)).translate(no_newline)
+        yield chooser.choice(PLAUSIBLE[command]) + middle + chooser.choice(endings)
+
+
+def feed(ends, command, seed, count, *, channels):
+    lines = anything(command, seed)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for first in range(1, count + 1, BATCH):
+            numbered = (b"%d " % n if channels else b"" for n in range(first, first + BATCH))
+            data = memoryview(b"".join(number + next(lines) + b"\n" for number in numbered))
+            while data:
+                data = data[os.write(ends[0].fileno(), data) :]
+        close_input(ends)
+
+
+@pytest.mark.parametrize(
+    ("command", "transport", "channels", "count"),
+    [
+        pytest.param("acl", "socketpair", True, 1_000_000, id="acl-socketpair-ids"),
+        pytest.param("acl", "pipes", False, 1_000_000, id="acl-pipes-no-ids"),
+        pytest.param("rewrite", "socketpair", True, 100_000, id="rewrite-socketpair-ids"),
+        pytest.param("rewrite", "pipes", False, 100_000, id="rewrite-pipes-no-ids"),
+    ],
+)
+def test_as_many_answers_as_lines_whatever_the_lines(command, transport, channels, count, tmp_path):
+    arguments = command_line(command, *([] if channels else ["--no-channel-id"]))
+    with started(arguments, transport, blocking=False) as (process, ends):
+        feeder = threading.Thread(target=feed, args=(ends, command, 2006, count), kwargs={"channels": channels})
+        feeder.start()
+        answered, rest = 0, b""
+        while data := os.read(ends[-1].fileno(), 1 << 18):
+            *replies, rest = (rest + data).split(b"\n")
+            for reply in replies:
+                answered += 1
+                words = reply.split(b" ", 2)
+                assert not channels or words.pop(0) == b"%d" % answered
+                assert words[0] in (b"OK", b"ERR")
+        feeder.join()
+        assert (answered, rest) == (count, b"")
+        assert process.wait(60) == 0
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said
+    assert "internal fault" not in said

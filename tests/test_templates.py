@@ -1,0 +1,50 @@
+"""Templates: each value goes in once, encoded, and what a value holds is never expanded again."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from squid_imhelper.templates import PLACEHOLDERS, expand, unknown_placeholders
+
+VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http://h/{rule}", "host": ""}
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("plain", "plain", id="no-placeholder"),
+        pytest.param("{service}", "<whatsapp>", id="one"),
+        pytest.param("{service}{service}/{rule}", "<whatsapp><whatsapp>/<r>", id="several"),
+        pytest.param("{url}", "<http://h/{rule}>", id="a-value-is-not-expanded"),
+        pytest.param("{host}", "<->", id="empty-value"),
+        pytest.param("{service_name}", "<->", id="missing-value"),
+        pytest.param("{", "{", id="open-brace"),
+        pytest.param("}", "}", id="closing-brace"),
+        pytest.param("{{service}}", "{<whatsapp>}", id="two-braces"),
+        pytest.param("{service", "{service", id="never-closed"),
+        pytest.param("\\1 \\g<0> %s", "\\1 \\g<0> %s", id="other-templates"),
+    ],
+)
+def test_a_template_is_expanded(template, expected):
+    assert expand(template, VALUES, lambda value: f"<{value}>") == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param("".join(f"{{{name}}}" for name in PLACEHOLDERS), [], id="known"),
+        pytest.param("{Service} {ip} {}", ["Service", "ip", ""], id="unknown"),
+        pytest.param("{ service }", [" service "], id="blanks"),
+        pytest.param("no { brace } }{", [" brace "], id="stray-braces"),
+        pytest.param("", [], id="empty"),
+    ],
+)
+def test_unknown_placeholders_are_told(template, expected):
+    assert unknown_placeholders(template) == expected
+
+
+@given(st.text("{}ab"), st.text("{}ab"))
+def test_every_value_is_encoded_and_no_other_text(before, value):
+    template = before.replace("{", "").replace("}", "") + "{url}"
+    assert expand(template, {"url": value}, lambda _: "E") == template.replace("{url}", "E")
