@@ -9,6 +9,9 @@ from squid_imhelper.model import Interval
 from squid_imhelper.urls import normalise_address
 
 MAX_PORT: Final = 65535
+_MAPPED_BITS: Final = 96  # of ::ffff:0:0/96, in which IPv4 addresses stand
+
+_PORT_DIGITS: Final = 5
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -37,6 +40,9 @@ def parse_interval(text: str) -> tuple[Interval, str]:
         network = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise ValueError(f"'{text}' is no network") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+        network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED_BITS}")
     given = normalise_address(text.partition("/")[0].strip())
     note = "" if given == str(network.network_address) else f"'{text}' has host bits set and is taken as {network}"
     return (network.version, int(network.network_address), int(network.broadcast_address)), note
@@ -64,7 +70,9 @@ def parse_ports(item: str | int) -> tuple[int, ...]:
     """
     first, dash, last = str(item).partition("-")
     ends = (first, last if dash else first)
-    if not all(end.isascii() and end.isdigit() and 0 < int(end[:6]) <= MAX_PORT for end in ends):
+    if not all(
+        end.isascii() and end.isdigit() and len(end) <= _PORT_DIGITS and 0 < int(end) <= MAX_PORT for end in ends
+    ):
         raise ValueError(f"'{item}' is no port and no range of ports")
     if int(ends[0]) > int(ends[1]):
         raise ValueError(f"'{item}' runs backwards")
@@ -94,6 +102,6 @@ def as_number(address: str) -> tuple[int, int]:
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     normal = normalise_address(text)
-    if normal is None:
+    if normal is None or "[" in text or "%" in text:
         raise ValueError(f"'{text}' is no IP address")
     return ipaddress.ip_address(normal)

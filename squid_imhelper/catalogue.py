@@ -16,11 +16,13 @@ from squid_imhelper.addresses import parse_network, parse_ports
 from squid_imhelper.errors import ImhelperError, SourceError
 from squid_imhelper.model import FLAGS, Flag, Kind, Match, Service, Signature, UrlPattern
 from squid_imhelper.tomlfile import Document, Table, read_document
-from squid_imhelper.urls import normalise_host, normalise_path
+from squid_imhelper.urls import normalise_address, normalise_host, normalise_path
 
 SERVICES_DIR: Final = Path(__file__).parent / "services"
 STATUSES: Final[tuple[Literal["active", "legacy", "retired"], ...]] = ("active", "legacy", "retired")
 _ID: Final = re.compile(r"[a-z][a-z0-9_]*")
+_CONTENT_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+\*?")
+_METHOD: Final = re.compile(r"[A-Z]*")
 _NAME_KINDS: Final = (Kind.DOMAIN, Kind.HOST)
 
 
@@ -112,6 +114,8 @@ def _read_signatures(service: str, flag: Flag, table: Table) -> Iterator[Signatu
         )
     for value in table.texts("content_types"):
         match = Match.PREFIX if value.endswith("*") else Match.EXACT
+        if not _CONTENT_TYPE.fullmatch(value):
+            table.error("content_types", f"content_types: '{value}' is none, nor the beginning of one and a *", value)
         yield Signature(Kind.CONTENT_TYPE, value.rstrip("*").lower(), service, flag, match)
     for entry in table.tables("user_agents"):
         match, value = _read_match(entry, tuple(m for m in Match if m is not Match.SEGMENT))
@@ -145,6 +149,8 @@ def _read_url(entry: Table) -> UrlPattern:
         method=entry.text("method"),
         ignore_case=entry.flag("ignore_case"),
     )
+    if not _METHOD.fullmatch(pattern.method):
+        entry.error("method", f"a method is written in capitals, {pattern.method.upper()}", pattern.method)
     for key in ("host", "domain"):
         name = entry.text(key)
         if name != normalise_host(name):
@@ -168,7 +174,7 @@ def _read_match(entry: Table, allowed: tuple[Match, ...]) -> tuple[Match, str]:
 
 def _names(key: str, table: Table) -> Iterator[str]:
     for name in table.texts(key):
-        if name != normalise_host(name) or "." not in name:
+        if name != normalise_host(name) or "." not in name or normalise_address(name):
             table.error(key, f"'{name}' is no host name in its normal form", name)
         yield name
 

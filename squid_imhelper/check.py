@@ -27,6 +27,7 @@ class Finding:
     """What would be decided about one input; `request` is None and `error` a sentence where no host is in it."""
 
     url: str
+    client: str | None
     decision: Decision
     request: Request | None = None
     error: str | None = None
@@ -44,11 +45,11 @@ def check(engine: Engine, url: str, circumstances: Circumstances) -> Finding:
     try:
         request = build_request(url, circumstances)
     except UrlError as error:
-        return Finding(url, Decision(engine.program.response.on_error), error=str(error))
+        return Finding(url, circumstances.client, Decision(engine.program.response.on_error), error=str(error))
     try:
-        return Finding(url, engine.decide(request), request)
+        return Finding(url, circumstances.client, engine.decide(request), request)
     except ImhelperError as error:
-        return Finding(url, Decision(engine.program.response.on_error), request, str(error))
+        return Finding(url, circumstances.client, Decision(engine.program.response.on_error), request, str(error))
 
 
 def build_request(url: str, circumstances: Circumstances) -> Request:
@@ -78,7 +79,7 @@ def as_json(finding: Finding, *, dry_run: bool) -> str:
             "url": finding.url,
             "host": request.target.host if request else None,
             "port": request.target.port if request else None,
-            "client": request.client if request else None,
+            "client": finding.client,
             "action": decision.action,
             "service": decision.service,
             "rule": decision.rule,
@@ -100,4 +101,4 @@ def as_text(finding: Finding) -> str:
     ]
     why = ", ".join(reason for reason in reasons if reason)
     line = f"{decision.action:<8}{decision.service or '-':<24}{finding.url}{f'  ({why})' if why else ''}"
-    return line.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

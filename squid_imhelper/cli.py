@@ -6,15 +6,17 @@ Squid closes.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from squid_imhelper import __version__
 from squid_imhelper.commands import run_check, run_services, run_squid_conf
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.loading import BUILT_IN, DEFAULT_POLICY
+from squid_imhelper.loading import DEFAULT_POLICY
+from squid_imhelper.model import BUILT_IN
 from squid_imhelper.starting import HELPERS, start_helper
 from squid_imhelper.urls import normalise_address
 from squid_imhelper.wire import ACL, REWRITE
@@ -28,7 +30,11 @@ class UsageError(ImhelperError):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would exit for."""
+    """Raises what argparse would exit for, and takes no option for a longer one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["allow_abbrev"] = False
+        super().__init__(**kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -43,6 +49,16 @@ def build_parser() -> argparse.ArgumentParser:
     policy.add_argument(
         "--policy", metavar="FILE", help=f"a policy file, or the word {BUILT_IN} (default: {DEFAULT_POLICY})"
     )
+    helper = _helper_options(policy)
+    _acl_options(commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout"))
+    _rewrite_options(commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout"))
+    _check_options(commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why"))
+    _services_options(commands.add_parser("services", help="the catalogue of messengers"))
+    _squid_conf_options(commands.add_parser("squid-conf", parents=[policy], help="prints the lines for squid.conf"))
+    return parser
+
+
+def _helper_options(policy: _Parser) -> _Parser:
     helper = _Parser(add_help=False, parents=[policy])
     helper.add_argument("--no-channel-id", action="store_true", help="squid.conf has concurrency=0, or none for an ACL")
     helper.add_argument(
@@ -51,25 +67,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="the answer where none can be found (default: the policy's, or allow)",
     )
     helper.add_argument("--dry-run", action="store_true", help="block nothing; tag= and log= show what would have been")
+    return helper
 
-    acl = commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout")
-    acl.add_argument(
-        "--format",
-        nargs="+",
-        metavar="TOKEN",
-        help=f"the FORMAT of external_acl_type (default: {ACL.default_layout})".replace("%", "%%"),
-    )
+
+def _acl_options(acl: argparse.ArgumentParser) -> None:
+    layout = f"the FORMAT of external_acl_type (default: {ACL.default_layout})"
+    acl.add_argument("--format", nargs="+", metavar="TOKEN", help=layout.replace("%", "%%"))
     acl.add_argument("--intercepted", action="store_true", help="%%>la and %%>lp are the destination")
 
-    rewrite = commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout")
-    rewrite.add_argument(
-        "--extras",
-        nargs="+",
-        metavar="TOKEN",
-        help=f"url_rewrite_extras (default: {REWRITE.default_layout})".replace("%", "%%"),
-    )
 
-    check = commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why")
+def _rewrite_options(rewrite: argparse.ArgumentParser) -> None:
+    layout = f"url_rewrite_extras (default: {REWRITE.default_layout})"
+    rewrite.add_argument("--extras", nargs="+", metavar="TOKEN", help=layout.replace("%", "%%"))
+
+
+def _check_options(check: argparse.ArgumentParser) -> None:
     check.add_argument("urls", nargs="+", metavar="URL", help="a URL, host:port with --method CONNECT, or - for stdin")
     check.add_argument("--client", metavar="IP", type=_address, help="the client's address (default: unknown)")
     check.add_argument("--user-agent", metavar="UA", help="the User-Agent header (default: unknown)")
@@ -80,38 +92,28 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--exit-code", action="store_true", help="exit with 1 when something is blocked")
     check.set_defaults(run=run_check)
 
-    services = commands.add_parser("services", help="the catalogue of messengers")
+
+def _services_options(services: argparse.ArgumentParser) -> None:
     services.add_argument("names", nargs="*", metavar="NAME", help="a service, or @group")
     services.add_argument("--json", action="store_true", help="one JSON array")
     services.set_defaults(run=run_services)
 
-    conf = commands.add_parser("squid-conf", parents=[policy], help="prints the lines for squid.conf")
-    conf.add_argument(
-        "--mode", choices=("explicit",), default="explicit", help="how clients reach Squid (default: explicit)"
-    )
-    conf.add_argument(
-        "--with",
-        dest="interface",
-        choices=("acl", "rewrite"),
-        default="acl",
-        help="which way Squid asks (default: acl)",
-    )
+
+def _squid_conf_options(conf: argparse.ArgumentParser) -> None:
+    modes, interfaces = ("explicit",), ("acl", "rewrite")
+    conf.add_argument("--mode", choices=modes, default="explicit", help="how clients reach Squid (default: explicit)")
+    conf.add_argument("--with", dest="interface", choices=interfaces, default="acl", help="(default: acl)")
     conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), default=5, help="(default: 5)")
     conf.set_defaults(run=run_squid_conf)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] and arguments[0] in HELPERS and not {"-h", "--help"} & set(arguments):
-            return start_helper(arguments, build_parser().parse_args)
-        options = build_parser().parse_args(arguments)
-        status: int = options.run(options)
-        sys.stdout.flush()
+        return _run(arguments)
     except ImhelperError as error:
-        print(f"squid-imhelper: {error}", file=sys.stderr)
+        _complain(str(error))
         return _USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -120,9 +122,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # stdout: a full disk
         _forget_stdout()
-        print(f"squid-imhelper: {error.strerror or error}", file=sys.stderr)
+        _complain(error.strerror or str(error))
         return _USAGE
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] and arguments[0] in HELPERS and not {"-h", "--help"} & set(arguments):
+        return start_helper(arguments, build_parser().parse_args)
+    if sys.stdout is None:
+        raise ImhelperError("stdout is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack a character
+        sys.stdout.reconfigure(errors="backslashreplace")
+    options = build_parser().parse_args(arguments)
+    status: int = options.run(options)
+    sys.stdout.flush()
     return status
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:  # print() would take stdout instead
+        print(f"squid-imhelper: {text}", file=sys.stderr)
 
 
 def _forget_stdout() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from squid_imhelper.errors import ImhelperError, suggest
-from squid_imhelper.loading import BUILT_IN, load_engine, policy_name
+from squid_imhelper.errors import ImhelperError
+from squid_imhelper.loading import load_engine, policy_name
+from squid_imhelper.model import BUILT_IN
 
 FINDINGS: Final = 1
 """The exit status of `check --exit-code` when something is blocked."""
@@ -42,26 +43,30 @@ def run_services(options: argparse.Namespace) -> int:
 
     from squid_imhelper import listing
     from squid_imhelper.catalogue import load_catalogue
+    from squid_imhelper.program import UnknownNameError
 
     catalogue = load_catalogue()
     known = [*catalogue.services, *(f"@{group}" for group in catalogue.groups)]
     for name in options.names:
         if name not in known:
-            hint = suggest(name, known)
-            raise ImhelperError(f"unknown service '{name}'" + (f", {hint}" if hint else ""))
+            error = UnknownNameError(name, known)
+            raise ImhelperError(f"{error}, {error.suggestion}" if error.suggestion else str(error))
     wanted = [
         service
         for service in catalogue.services.values()
         if not options.names or {service.id, f"@{service.group}"} & set(options.names)
     ]
-    console = Console(width=None if sys.stdout.isatty() else 120)
     if options.json:
         print(listing.as_json(wanted))
-    elif len(wanted) == len(options.names):
-        for service in wanted:
-            listing.print_service(service, catalogue, console)
-    else:
-        listing.print_table(wanted, console)
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)
+    with console.capture() as text:  # and not straight away: rich has its own way to end when a reader has gone
+        if options.names and not any(name.startswith("@") for name in options.names):
+            for service in wanted:
+                listing.print_service(service, catalogue, console)
+        else:
+            listing.print_table(wanted, console)
+    print(text.get(), end="")
     return 0
 
 
@@ -73,7 +78,13 @@ def run_squid_conf(options: argparse.Namespace) -> int:
 
     catalogue = load_catalogue()
     name = policy_name(options.policy)
-    policy = built_in_policy(catalogue) if name == BUILT_IN else read_policy(Path(name), catalogue).policy
+    if name == BUILT_IN:
+        policy = built_in_policy(catalogue)
+    else:
+        read = read_policy(Path(name), catalogue)
+        policy = read.policy
+        for warning in read.warnings:
+            _warn(str(warning))
     installation = Installation(
         helper=_own_path(),
         policy=BUILT_IN if name == BUILT_IN else str(Path(name).absolute()),
@@ -101,6 +112,8 @@ def _error_page() -> str:
 
 def _inputs(urls: Sequence[str]) -> Iterator[str]:
     for url in urls:
+        if url == "-" and sys.stdin is None:
+            raise ImhelperError("stdin is closed")
         if url == "-":
             yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
         else:
@@ -108,4 +121,5 @@ def _inputs(urls: Sequence[str]) -> Iterator[str]:
 
 
 def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)

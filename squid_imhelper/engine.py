@@ -31,7 +31,7 @@ class AddressSet:
 
     def __contains__(self, address: tuple[int, int]) -> bool:
         n = bisect.bisect_right(self._starts, address) - 1
-        return n >= 0 and self._starts[n][0] == address[0] and address <= self._ends[n]
+        return n >= 0 and address <= self._ends[n]
 
 
 class Sites:
@@ -96,34 +96,47 @@ class CompiledRule:
         self._sites = None if rule.sites is None else [Sites(sites) for sites in rule.sites]
         self._except_sites = [Sites(sites) for sites in rule.except_sites]
 
-    def evidence(self, request: Request, signatures: Sequence[Signature]) -> Holds | None:
-        """Returns why the rule holds for a request, or None where it does not."""
+    def evidence(self, request: Request, views: "Views") -> Holds | None:
+        """Returns why the rule holds for a request, or None where it does not.
+
+        Raises:
+            RegexTimeoutError: an expression took too long.
+        """
         rule = self.rule
         if rule.users is not None and request.user not in rule.users:
             return None
         if self._clients is not None and (request.client is None or as_number(request.client) not in self._clients):
             return None
-        signature = self.identity(signatures)
-        if rule.services is not None and (signature is None or signature.service not in rule.services):
+        signature = None if rule.services is None else self._signature(views, rule.services)
+        if rule.services is not None and signature is None:
             return None
         agent = next((text for text in rule.user_agents or () if text in (request.user_agent or "")), None)
         if rule.user_agents is not None and agent is None:
             return None
-        site = None
-        if self._sites is not None:
-            # Who is let through must be let through by every name he shows; who is blocked, by any.
-            names = _every if rule.action == "allow" else _any
-            site = names(self._sites, request)
-            if site is None:
-                return None
-        if self._except_sites and _every(self._except_sites, request):
+        site = None if self._sites is None else self._site(self._sites, request, views)
+        if self._sites is not None and site is None:
             return None
-        if rule.services is None:
-            fallback = None if agent is None else Evidence("user_agent", agent)
-            return Holds(None, site or fallback)
-        return Holds(signature, None)
+        if self._except_sites and _every(self._except_sites, request, views):
+            return None
+        return Holds(signature, site or (Evidence("user_agent", agent) if agent else None))
 
-    def identity(self, signatures: Sequence[Signature]) -> Signature | None:
+    def _site(self, lists: Sequence[Sites], request: Request, views: "Views") -> Evidence | None:
+        """Who is let through must be let through by every name he shows; who is blocked, by any."""
+        return _every(lists, request, views) if self.rule.action == "allow" else _any(lists, request)
+
+    def _signature(self, views: "Views", services: frozenset[str]) -> Signature | None:
+        """Returns what makes a request one of these services.
+
+        To be let through, a request must be nothing else by any name that it shows; to be blocked, one name is enough.
+        """
+        known = [signature for view in views.each if (signature := self._identity(view))]
+        wanted = [signature for signature in known if signature.service in services]
+        if not wanted or (self.rule.action == "allow" and len(wanted) < len(known)):
+            return None
+        overall = self._identity(views.all)
+        return overall if overall in wanted else wanted[0]
+
+    def _identity(self, signatures: Sequence[Signature]) -> Signature | None:
         """Returns the strongest signature that counts for this rule.
 
         One that is off by default counts only for the services of a rule that includes it.
@@ -135,6 +148,13 @@ class CompiledRule:
         return None
 
 
+class Views(NamedTuple):
+    """The signatures of a request: all of them, and those by each of its names alone, in the order of the names."""
+
+    all: Sequence[Signature]
+    each: Sequence[Sequence[Signature]]
+
+
 def _any(lists: Sequence[Sites], request: Request) -> Evidence | None:
     for name in request.names:
         for sites in lists:
@@ -143,11 +163,11 @@ def _any(lists: Sequence[Sites], request: Request) -> Evidence | None:
     return None
 
 
-def _every(lists: Sequence[Sites], request: Request) -> Evidence | None:
-    """Every name must be on one of the lists; an address does not count beside an SNI, which is its name."""
+def _every(lists: Sequence[Sites], request: Request, views: Views) -> Evidence | None:
+    """Every name must be on a list; but an address beside a name, if it is nobody's, is just where that name is."""
     names = request.names
-    if len(names) > 1 and as_number(names[0]) != (0, 0):
-        names = names[1:]
+    if len(names) > 1:
+        names = tuple(n for n, view in zip(names, views.each, strict=True) if view or as_number(n) == (0, 0)) or names
     found: Evidence | None = None
     for name in names:
         found = next((evidence for sites in lists if (evidence := sites.evidence(request, name))), None)
@@ -172,33 +192,46 @@ class Engine:
         Raises:
             RegexTimeoutError: an expression of the policy took too long.
         """
-        signatures = self._matcher.signatures(request)
-        known = signatures[0] if signatures else None
-        if self._is_open(request):
+        views = self._views(request)
+        known = views.all[0] if views.all else None
+        if self._is_open(request, views):
             return self._decision("allow", None, known, None)
         for rule in self._rules:
-            if holds := rule.evidence(request, signatures):
-                return self._decision(rule.rule.action, rule.rule, holds.signature or known, holds.evidence)
+            if holds := rule.evidence(request, views):
+                evidence = None if holds.signature else holds.evidence
+                return self._decision(rule.rule.action, rule.rule, holds.signature or known, evidence)
         return self._decision("allow", None, known, None)
 
     def decide_services(self, request: Request, words: tuple[str, ...]) -> Decision:
         """Returns whether a request is one of the services named, whatever the rules say.
 
         Raises:
-            UnknownNameError: a word names no service and no group.
+            ImhelperError: a word names no service and no group, or leaves out of nothing.
         """
         wanted = self._select(words)
-        for signature in () if self._is_open(request) else self._matcher.signatures(request):
-            if not signature.flag:
-                return self._decision("block" if signature.service in wanted else "allow", None, signature, None)
-        return Decision("allow")
+        views = self._views(request)
+        if self._is_open(request, views):
+            return Decision("allow")
+        known = [next((s for s in view if not s.flag), None) for view in (views.all, *views.each)]
+        asked = next((signature for signature in known if signature and signature.service in wanted), None)
+        return self._decision("block" if asked else "allow", None, asked or known[0], None)
 
     def service_name(self, service: str | None) -> str:
         """The name by which people know a service; "" for none."""
         return self.program.services[service].name if service else ""
 
-    def _is_open(self, request: Request) -> bool:
-        return (request.target.host, request.target.port) in self.program.open_targets
+    def _views(self, request: Request) -> Views:
+        everything = self._matcher.signatures(request)
+        if len(request.names) <= 1:
+            return Views(everything, (everything,))
+        alone = (request._replace(names=(name,)) for name in request.names)
+        return Views(everything, [self._matcher.signatures(view) for view in alone])
+
+    def _is_open(self, request: Request, views: Views) -> bool:
+        """Whether it goes to where blocked requests are sent, and by no other name anywhere else."""
+        if (request.target.host, request.target.port) not in self.program.open_targets:
+            return False
+        return not any(views.each[1:])
 
     def _decision(
         self, action: Action, rule: Rule | None, signature: Signature | None, evidence: Evidence | None

@@ -36,7 +36,8 @@ class Problem:
         text = f"{self.path}:{self.line}: {self.severity}: {self.message}"
         if self.source:
             margin = f"{self.line:5} | "
-            pointer = " " * 5 + " | " + " " * (self.column - 1) + "^"
+            before = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
+            pointer = " " * 5 + " | " + before + "^"
             hint = f" {self.suggestion}" if self.suggestion else ""
             return f"{text}\n{margin}{self.source}\n{pointer}{hint}"
         return f"{text} ({self.suggestion})" if self.suggestion else text

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -36,20 +37,20 @@ _CODES: Final[Mapping[str, Field]] = {
     ">la": "destination", ">lp": "destination_port",
 }  # fmt: skip
 _HEADERS: Final[Mapping[str, Field]] = {"user-agent": "user_agent", "content-type": "content_type"}
-_HEADER_CODES: Final = (">h", ">ha", ">")
+_HEADER_CODES: Final = (">h", ">ha", ">", "<")
 _CODE_RANK: Final = {code: n for n, code in enumerate((*_CODES, *_HEADER_CODES))}
 
 # Codes that Squid knows (cf.data.pre, logformat; 5 to 7) and that tell nothing about messengers.
 _SKIPPED: Final = re.compile(
     r"%|[<>]?(?:A|p|eui|la|lp|qos|nfmark|st|sh|h|ha|rm|ru|rp|rs|rd|rP|rv|Hs|a|pt|tt|sS|sH|Sh|Ss|bs)"
-    r"|sn|ts|tu|tl|tg|tr|dt|tS|busy_time|request_attempts|et|ea|ui|us|mt|note|err_code|err_detail|credentials|byte|Hs|Ss|Sh"
-    r"|master_xaction|handshake|ACL|SRCPORT|SRCEUI48|SRCEUI64|MYADDR|MYPORT|EXT_LOG|EXT_TAG|TAG|IDENT"
+    r"|>handshake|sn|ts|tu|tl|tg|tr|dt|tS|busy_time|request_attempts|et|ea|ui|us|mt|note|err_code|err_detail|credentials|byte"
+    r"|master_xaction|ACL|SRCPORT|SRCEUI48|SRCEUI64|MYADDR|MYPORT|EXT_LOG|EXT_TAG|TAG|IDENT"
     r"|USER_CERTCHAIN|USER_CERT(?:_\w+)?|USER_CA_CERT_\w+|CA_CERT_\w+"
     r"|(?:ssl|icap|adapt|proxy_protocol|transport|tls)::[<>]?[\w:>]+"
 )
 _TOKEN: Final = re.compile(
     r"%(?P<quote>[\"'\[#/]?)(?P<width>-?[0-9.]*)(?P<before>\{[^}]*\})?"
-    r"(?P<code>[<>]?[A-Za-z_]\w*(?:::[<>]?\w+)?|[<>]|%)(?P<after>\{[^}]*\})?"
+    r"(?P<code>[<>]?[A-Za-z_]\w*(?:::[<>]?\w+){0,2}|[<>]|%)(?P<after>\{[^}]*\})?"
 )
 
 Decoder = Callable[[bytes], bytes]
@@ -127,6 +128,16 @@ class Layout:
     data: int
     blanks: Blanks
 
+    @property
+    def warning(self) -> str:
+        """What can be told at start about lines that will not fit; "" for nothing."""
+        user = self.cells.get("user")
+        if user is None or user.decode is not _as_is:
+            return ""
+        return (
+            f"Squid does not escape the user name of {self.text}, which cannot be read when it holds a blank: use %#un"
+        )
+
 
 def parse_format(text: str) -> Layout:
     """Reads the FORMAT of an external_acl_type line, or of url_rewrite_extras.
@@ -141,22 +152,32 @@ def parse_format(text: str) -> Layout:
     for word in text.split():
         if blanks is Blanks.LAST:
             raise ProtocolError(f"--format: behind a field that leaves blanks bare nothing can be told apart: {word}")
+        if word.endswith("DATA") and word not in ("%DATA", "%#DATA"):
+            raise ProtocolError(f"--format: {word}: only %DATA and %#DATA can be read back")
         if word in ("%DATA", "%#DATA"):
             data = len(words)
             continue
         tokens = _parse_word(word)
         for group, token in enumerate(tokens, 1):
-            blanks = _BLANKS_OF.get(token["quote"], blanks)
+            blanks = _add_blanks(blanks, _BLANKS_OF.get(token["quote"], blanks), word)
             field = _field(token)
             cell = Cell(len(words), group, _decoder(field, token["quote"]))
-            rank = _CODE_RANK.get(token["code"], 0)
+            rank = _CODE_RANK.get(_code(token), 0)
             if field is not None and (field not in best or rank < best[field][0]):
                 best[field] = (rank, cell)
         words.append(None if len(tokens) == 1 and tokens[0][0] == word else _word_pattern(word, tokens))
     if not words:
         raise ProtocolError("--format: it names no field")
+    if blanks is Blanks.LAST and data >= 0:
+        raise ProtocolError("--format: %DATA cannot be told from a last field that leaves blanks bare")
     cells = {field: cell for field, (_, cell) in best.items()}
     return Layout(" ".join(text.split()), tuple(words), cells, len(words) if data < 0 else data, blanks)
+
+
+def _add_blanks(before: Blanks, now: Blanks, word: str) -> Blanks:
+    if before is Blanks.QUOTED and now is Blanks.LAST:
+        raise ProtocolError(f"--format: {word} leaves blanks bare, and so cannot stand behind a field in quotes")
+    return now
 
 
 def parse_extras(text: str) -> Layout:
@@ -178,6 +199,8 @@ def _parse_word(word: str) -> list[re.Match[str]]:
         raise ProtocolError(f"--format: {word} is no format code")
     for token in tokens:
         _check_token(word, token)
+    if any(one.end() == other.start() for one, other in pairwise(tokens)):
+        raise ProtocolError(f"--format: in {word} nothing stands between two fields")
     return tokens
 
 
@@ -191,7 +214,7 @@ def _word_pattern(word: str, tokens: list[re.Match[str]]) -> re.Pattern[bytes]:
 
 
 def _check_token(word: str, token: re.Match[str]) -> None:
-    code, quote_mark = token["code"], token["quote"]
+    code, quote_mark = _code(token), token["quote"]
     if quote_mark in _BLANKS_OF and token[0] != word:
         raise ProtocolError(f"--format: {word} can hold blanks; such a field stands alone")
     header = code in _HEADER_CODES and (token["before"] or token["after"])
@@ -203,11 +226,18 @@ def _check_token(word: str, token: re.Match[str]) -> None:
         raise ProtocolError("--format: a client can forge lines through an SNI that is not escaped: write %#ssl::>sni")
 
 
+def _code(token: re.Match[str]) -> str:
+    """The code without what Squid takes for the same (format/Token.cc): `http::` in front, `tls::` for `ssl::`."""
+    code = token["code"].removeprefix("http::")
+    return f"ssl::{code.removeprefix('tls::')}" if code.startswith("tls::") else code
+
+
 def _field(token: re.Match[str]) -> Field | None:
-    if token["code"] in _HEADER_CODES:
+    code = _code(token)
+    if code in _HEADER_CODES:
         name = (token["before"] or token["after"] or "")[1:-1].lower()
-        return _HEADERS.get(name)
-    return _CODES.get(token["code"])
+        return None if code == "<" else _HEADERS.get(name)
+    return _CODES.get(code)
 
 
 def _decoder(field: Field | None, quote_mark: str) -> Decoder:
@@ -238,15 +268,16 @@ def read_fields(words: list[bytes], layout: Layout) -> Fields:
     Raises:
         ProtocolError: a word does not fit.
     """
+    for word, pattern in zip(words, layout.words, strict=True):
+        if pattern is not None and not pattern.fullmatch(word):
+            raise ProtocolError(f"{word[:60]!r} does not fit the layout {layout.text}")
     fields: Fields = {}
     for field, (number, group, decode) in layout.cells.items():
         value = words[number]
         pattern = layout.words[number]
         if pattern is not None:
             found = pattern.fullmatch(value)
-            if found is None:
-                raise ProtocolError(f"{value[:60]!r} does not fit the layout {layout.text}")
-            value = found[group]
+            value = found[group] if found else ABSENT
         if value not in (ABSENT, b""):
             fields[field] = decode(value)
     return fields

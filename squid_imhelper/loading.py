@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from squid_imhelper.engine import Engine
+from squid_imhelper.model import BUILT_IN
 
 DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
-BUILT_IN: Final = "built-in"
 
 
 def load_engine(policy: str | None, warn: Callable[[str], None]) -> Engine:
@@ -35,4 +35,12 @@ def policy_name(policy: str | None) -> str:
     """What `--policy` stands for when it is not given."""
     if policy is not None:
         return policy
-    return str(DEFAULT_POLICY) if DEFAULT_POLICY.exists() else BUILT_IN
+    return str(DEFAULT_POLICY) if default_exists() else BUILT_IN
+
+
+def default_exists() -> bool:
+    """Whether there is a policy in the default place, as far as one is allowed to know."""
+    try:
+        return DEFAULT_POLICY.exists()
+    except OSError:
+        return False

@@ -8,11 +8,11 @@ The order of precedence, and where each step is settled:
 4. URL signature on any host           as 2
 5. content type                        a table, and the few that are prefixes
 6. user agent                          automaton over the header, then verified; exact, prefix, word, substring
-7. network                             a table for each prefix length, only for an address in place of a name
+7. network                             a table for each prefix length, the longest first; for addresses only
 8. port                                a table
 
-Within a step the more precise match comes first, then the longer text, then the catalogue's order. Host and SNI both
-count as names: either may be the messenger's.
+Host, SNI and the address of intercepted traffic are all names: any of them may be the messenger's. Within a step they
+come in this order, and for one name the more precise match first, then the longer text, then the catalogue's order.
 
 An exception of a service takes away its domains (step 3) on the hosts below it, nothing else: what path and user agent
 say still counts, and so does a domain of another service.
@@ -36,6 +36,7 @@ from squid_imhelper.program import Program
 
 START: Final = "\x01"
 END: Final = "\x02"
+MAX_NAME: Final = 253
 _Key = TypeVar("_Key")
 
 _BITS: Final = {4: 32, 6: 128}
@@ -129,8 +130,6 @@ class Matcher:
         if request.user_agent:
             found += self._by_agent(request.user_agent)
         found += [signature for name in names for signature in name.networks]
-        if request.destination:
-            found += self._by_name(request.destination).networks
         for port in (request.target.port, request.destination_port):
             if port is not None:
                 found += self._ports.get(port, ())
@@ -183,7 +182,7 @@ class Matcher:
 
     def _points_at(self, service: str, url: UrlPattern, name: str) -> bool:
         if url.in_networks:
-            return any(network.service == service for network in self._by_name(name).networks)
+            return any(network.service == service and not network.flag for network in self._by_name(name).networks)
         return name == url.host or (bool(url.domain) and is_below(name, url.domain))
 
     def _sorted(self, signatures: Iterable[Signature]) -> list[Signature]:
@@ -191,11 +190,14 @@ class Matcher:
 
 
 def suffixes(name: str) -> Iterator[str]:
-    """Yields a name and its parent domains, the longest first; an address has no parents."""
+    """Yields a name and its parent domains, the longest first; an address has no parents.
+
+    Those longer than any name can be (RFC 1035, 2.3.4) are left out: a client may send an SNI of 60 KB of dots.
+    """
     yield name
     if ":" in name:
         return
-    dot = name.find(".")
+    dot = name.find(".", max(0, len(name) - MAX_NAME - 1))
     while dot >= 0:
         yield name[dot + 1 :]
         dot = name.find(".", dot + 1)

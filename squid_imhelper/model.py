@@ -9,6 +9,9 @@ from squid_imhelper.urls import Target
 Action = Literal["block", "allow", "monitor"]
 ACTIONS: Final[tuple[Action, ...]] = ("block", "allow", "monitor")
 
+BUILT_IN: Final = "built-in"
+"""The word for the policy that is no file, and the name of its only rule."""
+
 Flag = Literal["", "stale", "shared", "self_hosted"]
 FLAGS: Final[tuple[Flag, ...]] = ("stale", "shared", "self_hosted")
 """Why a signature is off unless a rule includes it: its address has changed hands, other products use it too, or it
@@ -110,8 +113,8 @@ class Request(NamedTuple):
     """What is asked, normalised once.
 
     `None` means unknown: a condition on an unknown value is not met, but for the method, on which it is. `names` are
-    the host and the SNI as far as there are any, `client` and `destination` are addresses in their shortest spelling;
-    `destination` and `destination_port` are known for intercepted traffic only.
+    the host, the SNI and, of intercepted traffic, the address to which it goes, as far as there are any.
+    `client` is an address in its shortest spelling; `destination_port` is known of intercepted traffic only.
     """
 
     target: Target
@@ -121,15 +124,14 @@ class Request(NamedTuple):
     user: str | None = None
     user_agent: str | None = None
     content_type: str | None = None
-    destination: str | None = None
     destination_port: int | None = None
 
 
-def names_of(target: Target, sni: str) -> tuple[str, ...]:
-    """Returns the names that a request shows: its host and its SNI, as far as there are any and they differ."""
-    if not sni or sni == target.host:
+def names_of(target: Target, *others: str | None) -> tuple[str, ...]:
+    """Returns the names that a request shows: its host and the others, as far as there are any and they differ."""
+    if not any(others):
         return (target.host,) if target.host else ()
-    return (target.host, sni) if target.host else (sni,)
+    return tuple(dict.fromkeys(name for name in (target.host, *others) if name))
 
 
 class Evidence(NamedTuple):

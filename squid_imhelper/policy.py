@@ -10,13 +10,24 @@ import regex
 from squid_imhelper.addresses import merge, parse_interval, parse_ports
 from squid_imhelper.catalogue import Catalogue
 from squid_imhelper.errors import ImhelperError, Problem, suggest
-from squid_imhelper.model import ACTIONS, FLAGS, FirewallSettings, Flag, Interval, Policy, Response, Rule, SiteList
+from squid_imhelper.model import (
+    ACTIONS,
+    BUILT_IN,
+    FLAGS,
+    FirewallSettings,
+    Flag,
+    Interval,
+    Policy,
+    Response,
+    Rule,
+    SiteList,
+)
+from squid_imhelper.places import Where
 from squid_imhelper.program import UnknownNameError, select_services
 from squid_imhelper.templates import PLACEHOLDERS, expand, unknown_placeholders
-from squid_imhelper.tomlfile import Document, Table, Where, read_document
+from squid_imhelper.tomlfile import Document, Table, read_document
 from squid_imhelper.urls import UrlError, normalise_address, normalise_host, normalise_path, parse_connect, parse_url
 
-BUILT_IN: Final = "built-in"
 LEFT_OUT: Final = "random_chat"
 """The group that the built-in policy does not block: sites to meet strangers on are no messengers."""
 
@@ -74,9 +85,9 @@ def _read_clients(table: Table) -> dict[str, tuple[Interval, ...]]:
     groups = {}
     for name in table.data:
         literals = table.texts(name)
-        if not literals and isinstance(table.data[name], list):
+        if table.data[name] == []:
             table.error(name, f"client group '{name}' is empty: it would mean nobody, never anybody")
-        if normalise_address(name):
+        if _is_interval(name):
             table.error(name, f"'{name}' is an address, and no name for a group", name)
         groups[name] = merge(_read_intervals(literals, table.document, table.at(name)))
     return groups
@@ -96,6 +107,14 @@ def _read_intervals(literals: list[str], document: Document, where: Where) -> li
     return found
 
 
+def _is_interval(text: str) -> bool:
+    try:
+        parse_interval(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _read_sites(table: Table) -> dict[str, SiteList]:
     return {name: _read_site_list(name, entry) for name, entry in table.rest()}
 
@@ -110,7 +129,7 @@ def _read_site_list(name: str, entry: Table) -> SiteList:
         ports=tuple(_read_ports("ports", entry)),
     )
     entry.finish()
-    if not any((sites.domains, sites.urls, sites.regex, sites.networks, sites.ports)) and not entry.document.problems:
+    if not any(entry.data.values()):
         entry.document.error(entry.where, f"site list '{name}' is empty")
     return sites
 
@@ -150,7 +169,7 @@ def _read_site_url(text: str, entry: Table) -> tuple[str, int | None, str]:
 def _read_regex(text: str, entry: Table) -> str:
     try:
         regex.compile(text)
-    except regex.error as error:
+    except (regex.error, RecursionError) as error:
         entry.error("regex", f"bad regular expression: {error}", text)
     return text
 
@@ -202,9 +221,9 @@ class _RuleReader:
     @staticmethod
     def _list(key: str, table: Table) -> list[str] | None:
         """Returns a list, or None where the condition is not there; a list that is there must not be empty."""
+        items = table.texts(key)
         if not table.has(key):
             return None
-        items = table.texts(key)
         if table.data[key] == []:
             table.error(key, f"'{key}' is empty and would never hold", suggestion="leave it out for 'any'")
         return items
@@ -315,16 +334,17 @@ def _read_connect(table: Table) -> str:
         target = parse_connect(text)
     except UrlError:
         target = None
-    if target is None or target.port is None or target.url != text:
+    if target is None or target.port is None or not re.fullmatch(r".+:\d+", text):
         table.error("connect", "'connect' is host:port, as in \"proxy.example:443\"", text)
-    return text
+        return ""
+    return target.url
 
 
 def _read_firewall(table: Table, catalogue: Catalogue) -> FirewallSettings:
     standard = FirewallSettings()
     prefixes = table.table("log_prefix")
-    for service in prefixes.data:
-        prefix = prefixes.text(service)
+    log_prefix = tuple((service, prefixes.text(service)) for service in prefixes.data)
+    for service, prefix in log_prefix:
         if service not in catalogue.services:
             prefixes.error(service, f"unknown service '{service}'", None, suggest(service, catalogue.services))
         if len(prefix) > MAX_LOG_PREFIX or not re.fullmatch(r"[\x20-\x7e]*", prefix):
@@ -336,7 +356,7 @@ def _read_firewall(table: Table, catalogue: Catalogue) -> FirewallSettings:
         reject=table.flag("reject"),
         admin_ports=tuple(_read_ports("admin_ports", table)),
         schedules=table.choice("schedules", _SCHEDULES, standard.schedules),
-        log_prefix=tuple((service, prefixes.text(service)) for service in prefixes.data),
+        log_prefix=log_prefix,
     )
     table.finish()
     return settings

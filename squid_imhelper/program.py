@@ -19,9 +19,9 @@ class ServiceName(NamedTuple):
 class Program:
     """Compiled tables.
 
-    `services` are all services of the catalogue by id. `signatures` are those that some rule counts, in the catalogue's
-    order; `exceptions` are (domain, service id), `bots` (part of a user agent, service id). `open_targets` are (host,
-    port) pairs that are never blocked: where blocked requests are sent.
+    `services` are all services of the catalogue by id. `signatures` are those that count by themselves, or that some
+    rule includes, in the catalogue's order; `exceptions` are (domain, service id), `bots` (part of a user agent,
+    service id). `open_targets` are (host, port) pairs that are never blocked: where blocked requests are sent.
     """
 
     services: Mapping[str, ServiceName]
@@ -38,9 +38,16 @@ class UnknownNameError(ImhelperError):
 
     def __init__(self, word: str, known: Iterable[str]) -> None:
         self.word = word
-        self.suggestion = suggest(word, known)
+        self._known = known
         kind = "group" if word.lstrip("-").startswith("@") else "service"
-        super().__init__(f"unknown {kind} '{word.lstrip('-')}'")
+        super().__init__(f"unknown {kind} {word.removeprefix('-')[:60]!r}")
+
+    @property
+    def suggestion(self) -> str:
+        """What may have been meant; found out only when it is asked for, since that takes its time."""
+        known = list(self._known)
+        bare = self.word.removeprefix("-")
+        return f"did you mean '@{bare}'?" if f"@{bare}" in known else suggest(bare, known)
 
 
 def select_services(words: Iterable[str], group_of: Mapping[str, str]) -> frozenset[str]:

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError, ProtocolError
 from squid_imhelper.layout import Layout
-from squid_imhelper.model import Decision, Response
+from squid_imhelper.model import Decision, Request, Response
 from squid_imhelper.wire import Answer, Interface, LineBuffer, reply, split_channel, template_values
 
 READ_SIZE: Final = 1 << 18
@@ -58,25 +58,28 @@ Stamp = tuple[int, int, int, int]
 class EngineSource:
     """Where the engine comes from: built at start, or, where the policy is broken then, as soon as it is mended."""
 
-    def __init__(self, load: Callable[[], Engine], watched: Path | None, notices: Notices) -> None:
+    def __init__(self, load: Callable[[], Engine] | None, watched: Path | None, notices: Notices) -> None:
         self._load = load
         self._watched = watched
         self._notices = notices
         self._stamp: Stamp | None = None
         self.engine: Engine | None = None
-        self._try()
+        if load is not None:
+            self._try(load)
 
     def refresh(self) -> None:
         """Tries again when there is no engine and the policy file has changed since."""
-        if self.engine is None and self._watched is not None and _stamp(self._watched) != self._stamp:
-            self._try()
+        if self.engine is not None or self._load is None or self._watched is None:
+            return
+        if _stamp(self._watched) != self._stamp:
+            self._try(self._load)
             if self.engine is not None:
                 self._notices.say(f"{self._watched} is in force now")
 
-    def _try(self) -> None:
+    def _try(self, load: Callable[[], Engine]) -> None:
         self._stamp = _stamp(self._watched) if self._watched else None
         try:
-            self.engine = self._load()
+            self.engine = load()
         except ImhelperError as error:
             self._notices.say(f"no policy is in force: {error}")
         except Exception as error:  # a helper that ends before its first answer takes Squid down
@@ -143,7 +146,7 @@ class Helper:
     def _answer_query(self, channel: bytes, line: bytes, engine: Engine, layout: Layout) -> bytes:
         query = self._interface.decode(line, layout, self._options.intercepted)
         request, arguments = query.request, query.arguments
-        decision = engine.decide_services(request, arguments) if arguments else engine.decide(request)
+        decision = _decide_services(engine, request, arguments) if arguments else engine.decide(request)
         if decision.action == "allow":
             return reply(channel, "ERR")
         values = template_values(decision, query, engine.service_name(decision.service))
@@ -165,6 +168,14 @@ class Helper:
         response = engine.program.response if engine else Response()
         dry_run = self._options.dry_run or response.dry_run
         return self._interface.encode(channel, Answer(decision, values, response, connect, dry_run))
+
+
+def _decide_services(engine: Engine, request: Request, words: tuple[str, ...]) -> Decision:
+    try:
+        return engine.decide_services(request, words)
+    except ImhelperError as error:
+        hint = "an argument of the ACL; or --format has fewer fields than squid.conf"
+        raise ProtocolError(f"{error} ({hint})") from None
 
 
 def guard_descriptors() -> int:
@@ -192,7 +203,7 @@ def serve(helper: Helper, read_fd: int, write_fd: int) -> None:
             _write(write_fd, helper.answer_all(buffer.feed(data)))
         if rest := buffer.rest():
             _write(write_fd, helper.answer_all([rest]))
-    except (BrokenPipeError, ConnectionResetError):
+    except OSError:
         pass  # Squid is gone, and nobody waits for an answer
 
 

@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.loading import BUILT_IN, DEFAULT_POLICY, load_engine
+from squid_imhelper.loading import DEFAULT_POLICY, default_exists, load_engine
+from squid_imhelper.model import BUILT_IN
 from squid_imhelper.serve import EngineSource, Helper, Notices, Options, guard_descriptors, serve
 from squid_imhelper.wire import ACL, REWRITE, Interface
 
@@ -34,10 +35,12 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
         parsed = parse(arguments)
     except ImhelperError as error:
         notices.say(f"{error}; every request is answered as --on-error says")
-        source = EngineSource(_no_engine, None, notices)
+        source = EngineSource(None, None, notices)
         helper = Helper(interface, source, _salvaged_options(arguments), notices)
     else:
-        watched = None if parsed.policy == BUILT_IN else Path(parsed.policy or DEFAULT_POLICY)
+        watched = (
+            None if parsed.policy == BUILT_IN else Path(DEFAULT_POLICY if parsed.policy is None else parsed.policy)
+        )
         source = EngineSource(lambda: _load_for_helper(parsed.policy, notices), watched, notices)
         helper = Helper(interface, source, _helper_options(parsed, interface, notices), notices)
     serve(helper, 0, write_fd)
@@ -48,6 +51,8 @@ def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: N
     words = parsed.format if interface is ACL else parsed.extras
     try:
         layout = interface.parse_layout(" ".join(words) if words else interface.default_layout)
+        if words and layout.warning:
+            notices.say(layout.warning)
     except ImhelperError as error:
         notices.say(f"{error}; every request is answered as --on-error says")
         layout = None
@@ -67,11 +72,7 @@ def _salvaged_options(arguments: list[str]) -> Options:
     return Options(None, "--no-channel-id" not in arguments, on_error=on_error, dry_run="--dry-run" in arguments)
 
 
-def _no_engine() -> Engine:
-    raise ImhelperError("the command line must be mended first")
-
-
 def _load_for_helper(policy: str | None, notices: Notices) -> Engine:
-    if policy is None and not DEFAULT_POLICY.exists():
+    if policy is None and not default_exists():
         raise ImhelperError(f"there is no --policy, and no {DEFAULT_POLICY}")
     return load_engine(policy, notices.say)

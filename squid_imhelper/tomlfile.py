@@ -1,8 +1,6 @@
 """TOML with places: reads a file, checks types, and says for every problem on which line it stands.
 
-`tomllib` reads the file; where its values stand is only asked once something is wrong with one of them.
-`Document.locate` then walks over the text statement by statement, which is simple because the text is known to be
-valid TOML.
+`tomllib` reads the file; where its values stand is only asked once something is wrong with one of them (`places.py`).
 
 A `Table` is asked for what it may hold, key by key, and notes a problem for whatever does not fit; `finish` reports the
 keys that nobody asked for. So all problems of a file are told at once.
@@ -14,21 +12,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from squid_imhelper.errors import ImhelperError, Problem, SourceError, suggest
+from squid_imhelper.places import Places, Where
 
-Key = str | int
-Where = tuple[Key, ...]
 _Choice = TypeVar("_Choice", bound=str)
 _Value = TypeVar("_Value")
 
-_TOKEN: Final = re.compile(
-    r'"""(?:\\.|[^\\])*?"""'
-    r"|'''.*?'''"
-    r'|"(?:\\.|[^"\\])*"'
-    r"|'[^']*'"
-    r"|#[^\n]*|[\[\]{}\n]|[^\"'#\[\]{}\n]+",
-    re.DOTALL,
-)
-_KEY: Final = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^="'])+)=""")
 _AT: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -45,6 +33,8 @@ class Document:
             raise SourceError([self._syntax_problem(str(error))]) from None
         except RecursionError:
             raise ImhelperError(f"{path} is nested too deeply") from None
+        except ValueError as error:  # a number of thousands of digits
+            raise ImhelperError(f"{path} cannot be read: {error}") from None
 
     @property
     def root(self) -> "Table":
@@ -70,18 +60,7 @@ class Document:
 
     def locate(self, where: Where, value: object = None) -> tuple[int, int, str]:
         """Returns line, column (both from 1) and the source line of a value, or of the nearest thing around it."""
-        spans = self._spans()
-        depth = next(n for n in range(len(where), -1, -1) if where[:n] in spans)
-        start, end = spans[where[:depth]]
-        for key in where[depth:]:
-            found = re.compile(rf"[\"']?{re.escape(str(key))}[\"']?\s*=").search(self.text, start, end)
-            start = found.start() if found else start
-        if value is not None:
-            quoted = re.escape(str(value))
-            found = re.compile(rf"(?<=[\"']){quoted}(?=[\"'])|(?<![\w.]){quoted}(?![\w.])").search(
-                self.text, start, end
-            )
-            start = found.start() if found else start
+        start = Places(self.text).find(where, value)
         line_start = self.text.rfind("\n", 0, start) + 1
         source = self.text[line_start:].partition("\n")[0].rstrip("\r")
         return self.text.count("\n", 0, start) + 1, start - line_start + 1, source
@@ -98,55 +77,6 @@ class Document:
         line, column = (int(at[1]), int(at[2])) if at and at[1] else (len(lines), len(lines[-1]) + 1)
         text = message[: at.start()] if at else message
         return Problem(self.path, line, column, f"not valid TOML: {text.lower()}", source=lines[line - 1])
-
-    def _spans(self) -> dict[Where, tuple[int, int]]:
-        """Returns start and end of each statement by the key it sets; () is the whole file."""
-        spans: dict[Where, tuple[int, int]] = {(): (0, len(self.text))}
-        table: Where = ()
-        counts: dict[Where, int] = {}
-        for start, end in _statements(self.text):
-            statement = self.text[start:end]
-            if statement.startswith("[["):
-                key = _key_path(statement.strip("[] \t\r"))
-                counts[key] = counts.get(key, -1) + 1
-                table = (*key, counts[key])
-                spans[table] = (start, end)
-            elif statement.startswith("["):
-                table = _key_path(statement.strip("[] \t\r"))
-                spans[table] = (start, end)
-            elif key_text := _KEY.match(statement):
-                spans[table + _key_path(key_text[1])] = (start, end)
-        return spans
-
-
-def _statements(text: str) -> list[tuple[int, int]]:
-    """Splits valid TOML into its statements, comments left out."""
-    found = []
-    start, depth = -1, 0
-    for token in _TOKEN.finditer(text):
-        first = token[0][0]
-        if first == "\n" and depth == 0:
-            if start >= 0:
-                found.append((start, token.start()))
-            start = -1
-        elif first == "#" and depth == 0 and start >= 0:
-            found.append((start, token.start()))
-            start = -1
-        elif start < 0 and first not in "#\n" and not token[0].isspace():
-            start = token.start() + len(token[0]) - len(token[0].lstrip())
-        depth += (first in "[{") - (first in "]}")
-    if start >= 0:
-        found.append((start, len(text)))
-    return found
-
-
-def _key_path(text: str) -> Where:
-    path: list[str] = []
-    level: object = tomllib.loads(f"{text} = 0")
-    while isinstance(level, dict):
-        ((key, level),) = level.items()
-        path.append(key)
-    return tuple(path)
 
 
 class Table:
@@ -228,8 +158,9 @@ class Table:
         ]
 
     def rest(self) -> "list[tuple[str, Table]]":
-        """Every key that has not been asked for, each of which must be a table."""
-        return [(key, self.table(key)) for key in self.data if key not in self._asked]
+        """Every key that has not been asked for; each of them must be a table, and what is none is left out."""
+        found = [(key, self.table(key)) for key in self.data if key not in self._asked]
+        return [(key, table) for key, table in found if isinstance(self.data[key], dict)]
 
     def finish(self) -> None:
         """Reports the keys that nobody has asked for."""

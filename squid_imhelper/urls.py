@@ -31,13 +31,19 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(https?|ftp|wss?):[/\
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _BLANKS: Final = "".join(map(chr, range(0x21))) + "\x7f"
-_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\]]*\]?|[^:]*(?=:[^:]*\Z)|.*)(?P<colon>:(?P<port>[^:]*))?", re.DOTALL)
+_AUTHORITY: Final = re.compile(
+    r"(?P<host>\[[^\]]*\]?|.*(?=:[0-9]*\Z)|[^:]*(?=:[^:]*\Z)|.*)(?::(?P<port>[^:]*))?", re.DOTALL
+)
 _UNRESERVED: Final = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
+_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _EMPTY_SEGMENTS: Final = re.compile(r"//+")
 _NOT_IN_A_LABEL: Final = re.compile(r"[^a-z0-9_.!$&'()*+,;=~-]")
 _HOST_END: Final = re.compile(r"[/\\?#@:]")
 _BRACKETS: Final = re.compile(r"%5([bBdD])")
 _MAX_PORT: Final = 65535
+_PORT_DIGITS: Final = 10
+_ROUNDS: Final = 8
+"""Looks at a host until it settles; nearly all do at the first, and a bound costs nothing."""
 
 
 class UrlError(ImhelperError):
@@ -89,7 +95,7 @@ def parse_url(text: str) -> Target:
     Raises:
         UrlError: no host can be found in it.
     """
-    text = text.strip(_BLANKS)
+    text = _ascii(text.strip(_BLANKS))
     scheme = _SCHEME.match(text)
     if scheme is None:
         if not text or text[0] in "/\\?#:":
@@ -101,6 +107,8 @@ def parse_url(text: str) -> Target:
     name = (scheme[1] or scheme[2]).lower()
     if name in DEFAULT_PORTS:
         return _parse_http(f"{name}://{text[scheme.end() :]}")
+    if text.startswith("/", scheme.end()):
+        raise UrlError(f"no host in {_shown(text)}")
     # The standard leaves hosts of other schemes as they are; Squid resolves them like any other.
     target = _parse_http("http" + text[len(name) :])
     return target._replace(scheme=name, port=None if target.port == DEFAULT_PORTS["http"] else target.port)
@@ -113,14 +121,15 @@ def parse_connect(text: str) -> Target:
     Raises:
         UrlError: no host can be found in it.
     """
-    text = text.strip(_BLANKS)
+    text = _ascii(text.strip(_BLANKS))
     scheme = _SCHEME.match(text)
     rest = text[scheme.end() :] if scheme else text.removeprefix("://")
     authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2]
     host, port = _split_authority(authority, CONNECT_PORT)
-    if not host or _BLANK.search(host):
+    name = "" if _BLANK.search(host) else normalise_host(host)
+    if not name:
         raise UrlError(f"no host in {_shown(text)}")
-    return Target("", normalise_host(host), port, None, "")
+    return Target("", name, port, None, "")
 
 
 def target_from_parts(scheme: str | None, host: str, port: int | None, path: str | None) -> Target:
@@ -153,10 +162,12 @@ def _parse_loosely(text: str) -> Target:
     end = re.search(r"[/\\?#]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     host, port = _split_authority(authority.rpartition("@")[2], DEFAULT_PORTS[scheme])
-    if not host.strip(".") or _BLANK.search(host) or (":" in host and not _as_ipv6(host)):
+    odd = _BLANK.search(host) or (":" in host and not _as_ipv6(host))
+    name = "" if odd else normalise_host(host)
+    if not name:
         raise UrlError(f"no host in {_shown(text)}")
     pathname, query = _parse_path(tail)
-    return Target(scheme, normalise_host(host), port, pathname, query)
+    return Target(scheme, name, port, pathname, query)
 
 
 def _split_authority(authority: str, default_port: int) -> tuple[str, int | None]:
@@ -168,21 +179,20 @@ def _split_authority(authority: str, default_port: int) -> tuple[str, int | None
     port = found["port"]
     if not port:
         return found["host"], default_port
-    valid = port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= _MAX_PORT
+    valid = port.isascii() and port.isdigit() and len(port) < _PORT_DIGITS and int(port) <= _MAX_PORT
     return found["host"], int(port) if valid else None
 
 
 def _parse_path(tail: str) -> tuple[str, str]:
-    try:
-        url = can_ada.parse(f"http://host/{tail.removeprefix('/')}" if tail[:1] != "?" else f"http://host{tail}")
-    except ValueError:  # a path cannot be refused; kept for the library's sake
-        return "/", ""
+    tail = _ascii(tail)
+    url = can_ada.parse(f"http://host{tail}" if tail[:1] in ("/", "?", "#", "\\") else f"http://host/{tail}")
     return normalise_path(url.pathname), url.search[1:]
 
 
 def normalise_path(path: str) -> str:
     """Returns a path, as the standard leaves it, with unreserved escapes undone once and empty segments collapsed."""
     if "%" in path:
+        path = _BARE_PERCENT.sub("%25", path)  # or undoing what is behind it would make an escape of it
         path = _UNRESERVED.sub(lambda m: chr(int(m[0][1:], 16)), path)
     return _EMPTY_SEGMENTS.sub("/", path) if "//" in path else path
 
@@ -193,31 +203,44 @@ def normalise_host(name: str) -> str:
 
     The result is ASCII without blanks, without trailing dots, IPv6 without brackets; "" for a name of nothing but dots.
     """
+    for _ in range(_ROUNDS):
+        settled = _normalise_once(name)
+        if settled == name:
+            break
+        name = settled
+    return name
+
+
+def _normalise_once(name: str) -> str:
     if address := _as_ipv6(name):
         return address
-    name = name.removeprefix("[").removesuffix("]")
-    for _ in range(4):  # a name settles at the second look; the bound is for the library's sake
-        name = name.rstrip(".")
-        if not name or _HOST_END.search(name) or _BLANK.search(name):
-            break
-        try:
-            parsed = can_ada.parse(f"http://{name}/").hostname
-        except ValueError:
-            break
-        if address := _as_ipv6(parsed):
-            return address
-        if parsed == name:
-            return name
-        name = parsed
-    return _clean_labels(name)
+    name = _ascii(name).partition("\\")[0].lstrip("[").rstrip("].")
+    if not name or _HOST_END.search(name) or _BLANK.search(name):
+        return _clean_labels(name)
+    try:
+        parsed = can_ada.parse(f"http://{name}/").hostname
+    except ValueError:
+        return _clean_labels(name)
+    return _as_ipv6(parsed) or parsed
+
+
+def _ascii(text: str) -> str:
+    if text.isascii():
+        return text
+    try:
+        return to_text(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return to_text(text.encode("utf-8", "replace"))
 
 
 def _as_ipv6(name: str) -> str:
     """Returns the shortest spelling of an IPv6 address, of the IPv4 address inside it, or ""."""
     if ":" not in name:
         return ""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
     try:
-        address = ipaddress.IPv6Address(name.removeprefix("[").removesuffix("]").partition("%")[0])
+        address = ipaddress.IPv6Address(name.partition("%")[0])
     except ValueError:
         return ""
     return str(address.ipv4_mapped or address)
@@ -225,31 +248,30 @@ def _as_ipv6(name: str) -> str:
 
 def _clean_labels(name: str) -> str:
     """Cleans a host that the standard refuses, label by label, so that its suffix can still be told."""
-    text = unquote_to_bytes(name.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape")
+    text = unquote_to_bytes(name).decode("utf-8", "surrogateescape")
     text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".").partition("\\")[0]
-    labels = (_clean_label(label) for label in text.split("."))
-    return ".".join(labels).rstrip(".")
+    return ".".join(map(_clean_label, text.split("."))).rstrip(".")
 
 
 def _clean_label(label: str) -> str:
-    if label.isascii():
-        return _NOT_IN_A_LABEL.sub(lambda m: f"%{ord(m[0]):02X}", label)
-    try:
-        return can_ada.parse(f"http://{label}/").hostname
-    except ValueError:
-        raw = label.encode("utf-8", "surrogateescape")
-        return "".join(_clean_label(chr(b)) if b < 0x80 else f"%{b:02X}" for b in raw)
+    raw = label.encode("utf-8", "surrogateescape")
+    if not label.isascii() and not _NOT_IN_A_LABEL.search(label.encode("ascii", "ignore").decode()):
+        try:
+            return can_ada.parse(f"http://{to_text(raw)}/").hostname
+        except ValueError:
+            pass
+    return _NOT_IN_A_LABEL.sub(lambda m: f"%{ord(m[0]):02X}", raw.decode("latin-1"))
 
 
 @memoised
 def normalise_address(text: str) -> str | None:
     """Returns an IP address in its shortest spelling (IPv4 inside IPv6 comes out), or None where it is none."""
+    if ":" in text:
+        return _as_ipv6(text) or None
     try:
-        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]").partition("%")[0])
+        return str(ipaddress.IPv4Address(text))
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
 
 
 def _shown(text: str) -> str:

@@ -50,7 +50,8 @@ MAX_LINE: Final = 1 << 20
 MAX_REPLY: Final = 4000
 """Bytes of a reply with its channel-ID and LF."""
 
-_CHANNEL: Final = re.compile(rb"[ \t]*([0-9]+)(?:[ \t]+|$)")
+_CHANNEL: Final = re.compile(rb"[ \t]*([0-9]{1,100})(?:[ \t]+|$)")
+"""Squid counts in 64 bits, so that twenty digits are the most that it sends."""
 
 
 # ---- lines ----------------------------------------------------------------------------------------------------------
@@ -168,13 +169,12 @@ def build_request(fields: Fields, *, intercepted: bool = False) -> tuple[Request
     return (
         Request(
             target=target,
-            names=names_of(target, sni),
+            names=names_of(target, sni, destination),
             method=method,
             client=_read_address(fields, "client"),
             user=_text(fields.get("user")),
             user_agent=_text(fields.get("user_agent")),
             content_type=_text(fields.get("content_type")),
-            destination=destination,
             destination_port=_read_port(fields, "destination_port") if intercepted else None,
         ),
         asked,

@@ -77,8 +77,8 @@ def user_agent(program: Program, request: Request, signature: Signature) -> Iter
 
 def network(_: Program, request: Request, signature: Signature) -> Iterator[Fit]:
     """Step 7: an address in place of a name, or the one to which the client had connected."""
-    for part, name in enumerate((*request.names, request.destination)):
-        if name is not None and in_network(name, signature.value):
+    for part, name in enumerate(request.names):
+        if in_network(name, signature.value):
             yield part, parse_network(signature.value).prefixlen
 
 

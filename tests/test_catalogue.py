@@ -88,13 +88,9 @@ def test_only_two_services_lie_inside_another() -> None:
 )  # fmt: skip
 def test_what_is_more_than_a_messenger_is_off_by_default(name: str) -> None:
     """A brand, a sign-in host, a cloud: nothing of it is recognised by its name alone."""
-    assert [
-        s.service
-        for service in SERVICES
-        for s in service.signatures
-        if not s.flag
-        and ((s.kind is Kind.DOMAIN and is_below(name, s.value)) or (s.kind is Kind.HOST and name == s.value))
-    ] == []
+    by_default = [s for service in SERVICES for s in service.signatures if not s.flag]
+    assert not [s for s in by_default if s.kind is Kind.HOST and s.value == name]
+    assert not [s for s in by_default if s.kind is Kind.DOMAIN and is_below(name, s.value)]
 
 
 def test_common_ports_are_off_altogether() -> None:
@@ -278,6 +274,11 @@ WRONG = [
     ("an empty agent", 'user_agents = [{ word = "" }]', 5, "exactly one of exact, prefix, word, substring"),
     ("an agent by segments", 'user_agents = [{ segment = "x" }]', 5, "exactly one of exact"),
     ("an agent that is no table", 'user_agents = ["x"]', 5, "'user_agents' must be a list of tables"),
+    ("the second of two agents", 'user_agents = [\n  { word = "x" },\n  { word = "" },\n]', 7, "exactly one of exact"),
+    ("an address", 'domains = ["192.0.2.1"]', 5, "'192.0.2.1' is no host name"),
+    ("a method in lower case", 'urls = [{ exact = "/a", method = "post" }]', 5, "method"),
+    ("a content type that is all", 'content_types = ["*"]', 5, "content_types"),
+    ("a comment that says the same", 'domains = [  # not "A.example"\n  "A.example",\n]', 6, "'A.example' is no host"),
     ("port 0", "tcp_ports = [0]", 5, "'0' is no port"),
     ("port 65536", "tcp_ports = [80, 65536]", 5, "'65536' is no port"),
     ("ports backwards", 'udp_ports = ["9-8"]', 5, "'9-8' runs backwards"),

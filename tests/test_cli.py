@@ -65,7 +65,7 @@ def test_every_option_is_explained(name: str) -> None:
 def test_help_lists_every_command_with_a_sentence(run_cli: Run) -> None:
     text = run_cli("--help", env={"COLUMNS": "200"}).stdout.decode()
     for name in subcommands():
-        assert re.search(rf"^ +{name} {{2,}}\S+", text, re.MULTILINE), name
+        assert re.search(rf"^ +{name}( {{2,}}|\n {{4,}})\S+", text, re.MULTILINE), name
 
 
 def test_version(run_cli: Run) -> None:
@@ -245,3 +245,18 @@ def test_a_helper_does_not_end_over_its_options(run_cli: Run, name: str, argumen
     assert (done.returncode, done.stdout) == (0, b"0 ERR\n1 ERR\n")
     assert b"squid-imhelper[" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["acl", "rewrite"])
+def test_control_c_on_a_helper_leaves_no_traceback(command: Start, name: str) -> None:
+    """A Squid in the foreground shares its terminal with its helpers."""
+    with command(name, "--policy", "built-in", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"0 whatever\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"0 ERR\n"
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert b"Traceback" not in process.stderr.read()

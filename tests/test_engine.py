@@ -63,7 +63,7 @@ def read_case(number: int, text: str) -> Case:
     request = build_request(target, circumstances)
     if "destination" in more:
         address, port = more["destination"].split()
-        request = request._replace(destination=address, destination_port=int(port))
+        request = request._replace(names=(*request.names, address), destination_port=int(port))
     words = more.get("include", "").split()
     assert set(words) <= set(FLAGS), words
     include = frozenset(flag for flag in FLAGS if flag in words)
@@ -384,6 +384,22 @@ def test_allow_needs_every_name(request_: Request, allowed: bool) -> None:
     assert (engine(*rules).decide(request_).action == "allow") is allowed
 
 
+@pytest.mark.parametrize(
+    ("host", "sni", "action"),
+    [
+        pytest.param("app.slack.com", "app.slack.com", "allow", id="both"),
+        pytest.param("app.slack.com", "example.org", "allow", id="the other is no service"),
+        pytest.param("web.whatsapp.com", "app.slack.com", "block", id="the host is another service"),
+        pytest.param("e3.whatsapp.net", "app.slack.com", "block", id="the SNI is an exact host, the host is not"),
+        pytest.param("149.154.167.51", "app.slack.com", "block", id="the address is another service"),
+    ],
+)
+def test_an_sni_does_not_let_another_service_through(host: str, sni: str, action: str) -> None:
+    """Anybody can write the name of an allowed service into his SNI; the connection goes to the host."""
+    rules = [Rule("slack", "allow", services=ids("slack")), Rule("others", "block", services=ALL)]
+    assert engine(*rules).decide(connect(host, sni=sni)).action == action
+
+
 @pytest.mark.parametrize("action", ["block", "monitor"])
 @pytest.mark.parametrize(("host", "sni"), [("intranet.example", "t.me"), ("t.me", "intranet.example")])
 def test_block_and_monitor_need_one_name(action: str, host: str, sni: str) -> None:
@@ -441,6 +457,15 @@ def test_a_signature_that_does_not_count_hides_none_that_does() -> None:
     )
 
 
+def test_what_another_rule_includes_hides_nothing() -> None:
+    """Both rules include what is shared, each for its own service: the second passes over what the first counts."""
+    rules = [
+        Rule("first", "block", services=ids("qq"), include=frozenset({"shared"}), users=ids("nobody")),
+        Rule("second", "block", services=ids("msn_messenger"), include=frozenset({"shared"})),
+    ]
+    assert engine(*rules).decide(get("http://www.qq.com/", user_agent="MSMSGS")).rule == "second"
+
+
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag_is_for_itself(flag: Flag) -> None:
     one = engine(Rule("r", "block", services=ALL, include=frozenset({flag})))
@@ -470,6 +495,14 @@ def test_each_flag_is_for_itself(flag: Flag) -> None:
 def test_the_block_page_is_always_open(redirect: str, request_: Request, action: str) -> None:
     one = engine(Rule("all", "block"), response=Response(redirect=redirect))
     assert one.decide(request_).action == action
+
+
+def test_the_name_of_the_block_page_opens_no_other_address() -> None:
+    """Intercepted traffic goes to the address the client chose, whatever its Host header says."""
+    one = engine(Rule("all", "block", services=ALL), response=Response(redirect="http://proxy.example/"))
+    names = ("proxy.example", "149.154.167.51")
+    request_ = get("http://proxy.example/api", method="POST", names=names, destination_port=80)
+    assert one.decide(request_).action == "block"
 
 
 def test_the_block_page_is_open_for_acl_arguments_too() -> None:

@@ -70,14 +70,16 @@ def test_a_token_tells_a_field(token, field):
     assert read(f"%sn {token}", b"12 value") == {field: b"value"}
 
 
-SKIPPED = """
-    %>p %SRCPORT %>A %<a %<A %>eui %SRCEUI48 %SRCEUI64 %la %lp %MYADDR %MYPORT %et %ea %EXT_TAG %TAG %EXT_LOG %ACL %sn %ts
-    %tu %tl %tg %tr %dt %mt %>st %<st %>Hs %Ss %Sh %ui %IDENT %>rv %<rd %err_code %err_detail %credentials %{key}note
-    %master_xaction %request_attempts %busy_time %{2}byte %byte{2} %>h %{Referer}>h %>h{Cookie} %>{Referer} %<{Via}
-    %{Via}<h %<h{Via} %USER_CERT_CN %USER_CA_CERT_CN %CA_CERT_CN %>handshake %transport::>connection_id %http::>st
-    %ssl::<cert_errors %#ssl::<cert_subject %ssl::bump_mode %ssl::>negotiated_version %#tls::<cert_issuer %icap::tt
-    %adapt::sum_trs %{X-Next}adapt::<last_h %{User-Agent:member}>h %proxy_protocol::>h{0x21}
-""".split()  # fmt: skip
+SKIPPED = [
+    "%>p", "%SRCPORT", "%>A", "%<a", "%<A", "%>eui", "%SRCEUI48", "%SRCEUI64", "%la", "%lp", "%MYADDR", "%MYPORT",
+    "%et", "%ea", "%EXT_TAG", "%TAG", "%EXT_LOG", "%ACL", "%sn", "%ts", "%tu", "%tl", "%tg", "%tr", "%dt", "%mt",
+    "%>st", "%<st", "%>Hs", "%Ss", "%Sh", "%ui", "%IDENT", "%>rv", "%<rd", "%err_code", "%err_detail", "%credentials",
+    "%{key}note", "%master_xaction", "%request_attempts", "%busy_time", "%{2}byte", "%byte{2}", "%>h", "%{Referer}>h",
+    "%>h{Cookie}", "%>{Referer}", "%<{Via}", "%{Via}<h", "%<h{Via}", "%USER_CERT_CN", "%USER_CA_CERT_CN",
+    "%CA_CERT_CN", "%>handshake", "%transport::>connection_id", "%http::>st", "%ssl::<cert_errors",
+    "%#ssl::<cert_subject", "%ssl::bump_mode", "%ssl::>negotiated_version", "%#tls::<cert_issuer", "%icap::tt",
+    "%adapt::sum_trs", "%{X-Next}adapt::<last_h", "%{User-Agent:member}>h", "%proxy_protocol::>h{0x21}",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("token", SKIPPED)
@@ -197,7 +199,7 @@ def test_the_default_extras_are_those_of_squid():
     assert parse_extras(DEFAULT_EXTRAS).blanks is Blanks.NOWHERE
 
 
-# ---- what Squid 5.7 and 7.6 made of one header: Moz/5.0 (X11; "q" %20 \ back [b] <u:><i"><TAB>tab) --------------------
+# ---- what Squid 5.7 and 7.6 made of one header ---------------------------------------------------------------------
 
 AGENT = 'Moz/5.0 (X11; "q" %20 \\ back [b] \u00fcn\u00ef\ttab)'.encode()
 CAPTURES = [
@@ -236,7 +238,7 @@ CAPTURES = [
     pytest.param("%/{User-Agent}>h", rb"a\"b\\c", rb'a"b\c', id="shell-without-blanks-escaped"),
     pytest.param("%#>ru", b"/a%2520b/%2525x/%25zz", b"/a%20b/%25x/%zz", id="url-of-a-url"),
     pytest.param("%>ru", b"/a%20b/%25x/%zz", b"/a%20b/%25x/%zz", id="none-of-a-url"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("token", "sent", "meant"), CAPTURES)
@@ -257,10 +259,12 @@ def test_a_captured_field_is_read_back(token, sent, meant):
             {"user_agent": b'a " GET', "method": b"POST"},
             id="shell-quote-inside",
         ),
-        pytest.param("%>a %\"{User-Agent}>h", b"10.0.0.1 a  b -", {"client": b"10.0.0.1", "user_agent": b"a  b"}, id="last"),
+        pytest.param(
+            '%>a %"{User-Agent}>h', b"10.0.0.1 a  b -", {"client": b"10.0.0.1", "user_agent": b"a  b"}, id="last"
+        ),
         pytest.param("%>a %'{User-Agent}>h", b"10.0.0.1 - -", {"client": b"10.0.0.1"}, id="last-absent"),
     ],
-)  # fmt: skip
+)
 def test_blanks_inside_a_field_part_nothing(text, line, expected):
     assert read(text, line) == expected
 

@@ -13,7 +13,7 @@ from oracle import identify, url_fits
 from squid_imhelper.catalogue import load_catalogue
 from squid_imhelper.compiler import compile_policy
 from squid_imhelper.matcher import END, START, Matcher, is_below, suffixes
-from squid_imhelper.model import FLAGS, Kind, Match, Policy, Request, Rule, Signature, UrlPattern
+from squid_imhelper.model import FLAGS, Kind, Match, Policy, Request, Rule, Signature, UrlPattern, names_of
 from squid_imhelper.policy import built_in_policy
 from squid_imhelper.program import Program
 from squid_imhelper.urls import Target, normalise_host, normalise_path, parse_connect, parse_url
@@ -154,11 +154,10 @@ def requests(draw: st.DrawFn) -> Request:
     target = Target("" if path is None else "http", host, draw(ports), path, draw(st.sampled_from(QUERIES)))
     return Request(
         target=target,
-        names=tuple(dict.fromkeys(name for name in (host, sni) if name)),
+        names=names_of(target, sni, draw(st.one_of(st.none(), st.none(), addresses))),
         method=draw(methods),
         user_agent=draw(agents),
         content_type=draw(content_types),
-        destination=draw(st.one_of(st.none(), st.none(), addresses)),
         destination_port=draw(st.one_of(st.none(), st.none(), ports)),
     )
 
@@ -191,7 +190,7 @@ def found(matcher: Matcher, request: Request) -> list[Signature]:
 
 
 @given(requests())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1200, deadline=None)
 def test_whole_catalogue_agrees_with_the_oracle(request_: Request) -> None:
     assert found(MATCHER, request_) == identify(WHOLE, request_)
 
@@ -327,13 +326,12 @@ def small_requests(draw: st.DrawFn) -> Request:
         method=draw(st.sampled_from([None, "GET", "POST"])),
         user_agent=draw(st.one_of(st.none(), st.text(f"ab {START}{END}(;", max_size=8))),
         content_type=draw(st.one_of(st.none(), small_names, small_names.map(lambda name: f" {name.upper()} ;a"))),
-        destination=draw(st.one_of(st.none(), small_v4)),
         destination_port=draw(st.one_of(st.none(), small_ports)),
     )
 
 
 @given(small_programs, st.lists(small_requests(), min_size=1, max_size=6))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_small_catalogues_agree_with_the_oracle(program: Program, asked: list[Request]) -> None:
     matcher = Matcher(program)
     for request_ in asked:
@@ -365,10 +363,9 @@ def test_suffixes(name: str, expected: list[str]) -> None:
 # ---- named cases ----------------------------------------------------------------------------------------------------
 
 
-def ask(url: str, method: str | None = None, sni: str = "", **rest: object) -> Request:
+def ask(url: str, method: str | None = None, sni: str = "", destination: str = "", **rest: object) -> Request:
     target = parse_connect(url) if method == "CONNECT" else parse_url(url)
-    names_ = tuple(dict.fromkeys(name for name in (target.host, sni) if name))
-    return Request(target=target, names=names_, method=method or None)._replace(**rest)
+    return Request(target=target, names=names_of(target, sni, destination), method=method or None)._replace(**rest)
 
 
 def one(

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from squid_imhelper.model import Flag, Kind, Match, Rule, Service, Signature, UrlPattern
+from squid_imhelper.model import Flag, Kind, Match, Rule, Service, Signature, UrlPattern, names_of
+from squid_imhelper.urls import Target
 
 
 def service(*signatures: tuple[Kind, Flag], udp_ports: tuple[int, ...] = ()) -> Service:
@@ -73,3 +74,17 @@ def test_a_rule_without_conditions() -> None:
     rule = Rule("r", "block")
     assert (rule.clients, rule.users, rule.services, rule.user_agents, rule.sites) == (None,) * 5
     assert (rule.include, rule.except_sites) == (frozenset(), ())
+
+
+@pytest.mark.parametrize(
+    ("host", "sni", "expected"),
+    [
+        pytest.param("a.example", "b.example", ("a.example", "b.example"), id="the host first"),
+        pytest.param("a.example", "a.example", ("a.example",), id="each once"),
+        pytest.param("a.example", "", ("a.example",), id="no SNI"),
+        pytest.param("", "b.example", ("b.example",), id="no host"),
+        pytest.param("", "", (), id="neither"),
+    ],
+)
+def test_names_of(host: str, sni: str, expected: tuple[str, ...]) -> None:
+    assert names_of(Target("", host, 443, None, ""), sni) == expected

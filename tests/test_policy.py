@@ -69,7 +69,7 @@ CASES = [
     pytest.param('[clients]\nlan = ["10.0.0.1", »5]\n', "error", "'lan' holds strings only", "", id="clients-number"),
     pytest.param('[clients]\n»lan = [""]\n', "error", "none that is empty", "", id="clients-empty-string"),
     pytest.param(
-        '[clients]\n"»10.0.0.9" = ["10.0.0.1"]\n', "error", "is an address, and no name", "", id="clients-address-name"
+        '[clients]\n»"10.0.0.9" = ["10.0.0.1"]\n', "error", "is an address, and no name", "", id="clients-address-name"
     ),
     pytest.param('[clients]\nlan = ["»10.0.0.300"]\n', "error", "'10.0.0.300' is no IP address", "", id="bad-address"),
     pytest.param('[clients]\nlan = ["»10.0.0.0/33"]\n', "error", "'10.0.0.0/33' is no network", "", id="bad-network"),
@@ -278,7 +278,7 @@ CASES = [
         "did you mean 'redirect'?",
         id="response-key",
     ),
-    pytest.param(f"[response]\n»redirect = 0x{'f' * 6000}\n", "error", "must be a string", "", id="huge-number"),
+    pytest.param(f"[response]\nredirect = »0x{'f' * 6000}\n", "error", "must be a string", "", id="huge-number"),
     # [firewall]
     pytest.param("[firewall]\nwan = »5\n", "error", "'wan' must be a string", "", id="firewall-wan"),
     pytest.param(
@@ -476,7 +476,7 @@ def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> N
             message="{service} is blocked",
             line=20,
         ),
-        Rule("rule 3", "monitor", user_agents=("MSIE", "Trident/"), sites=(own,), except_sites=(safe,), line=28),
+        Rule("rule 3", "monitor", user_agents=("MSIE", "Trident/"), sites=(own,), except_sites=(safe,), line=29),
     )
     response = Response(
         "http://proxy.example:81/blocked?service={service}&url={url}",

@@ -38,7 +38,8 @@ ALLOWED = {
 REDIRECT = b'OK status=302 url="http://blocked.invalid/?service=%s&rule=%s&url=%s"'
 YES = {
     "acl": b"OK tag=whatsapp log=built-in message=WhatsApp%20is%20blocked%20here",
-    "rewrite": REDIRECT % (b"whatsapp", b"built-in", b"http%3A%2F%2Fweb.whatsapp.com%2F") + b" tag=whatsapp log=built-in",
+    "rewrite": REDIRECT % (b"whatsapp", b"built-in", b"http%3A%2F%2Fweb.whatsapp.com%2F")
+    + b" tag=whatsapp log=built-in",
 }
 UNKNOWN_YES = {"acl": b"OK", "rewrite": REDIRECT % (b"-", b"-", b"-")}
 
@@ -99,7 +100,9 @@ def test_the_arguments_of_an_acl_narrow_the_question(arguments, expected, engine
 
 _pieces = st.one_of(
     st.binary(max_size=30),
-    st.sampled_from([b" ", b"-", b"10.0.0.1", b"GET", b"CONNECT", b"http://", b"web.whatsapp.com", b":443", b"%", b"\t", b"7"]),
+    st.sampled_from(
+        [b" ", b"-", b"10.0.0.1", b"GET", b"CONNECT", b"http://", b"web.whatsapp.com", b":443", b"%", b"\t", b"7"]
+    ),
 )
 _lines = st.one_of(
     st.lists(_pieces, max_size=12).map(b"".join),
@@ -163,7 +166,14 @@ class BrokenEngine(Engine):
     ],
 )
 @pytest.mark.parametrize(
-    "fault", [RuntimeError("a\nb"), ImhelperError("no"), MemoryError(), RecursionError(), UnicodeDecodeError("x", b"", 0, 0, "")]
+    "fault",
+    [
+        RuntimeError("a\nb"),
+        ImhelperError("no"),
+        MemoryError(),
+        RecursionError(),
+        UnicodeDecodeError("x", b"", 0, 0, ""),
+    ],
 )
 @both
 def test_a_fault_is_answered_as_on_error_says(command, engine, fault, option, in_policy, dry_run, blocks, capfd):
@@ -200,6 +210,35 @@ def test_a_notice_quotes_a_bounded_part_of_what_it_got(engine, capfd):
     said = capfd.readouterr().err
     assert len(said) < 2000
     assert "\x1b" not in said
+
+
+MEGABYTES = [
+    pytest.param("10.0.0.1 GET http://{}/ - - -", b"a.", id="labels"),
+    pytest.param("10.0.0.1 GET http://h/{} - - -", b"a/", id="segments"),
+    pytest.param("10.0.0.1 GET http://h/{} - - -", b"../%2e%2e/%%32e", id="dots"),
+    pytest.param("10.0.0.1 GET http://h/?{} - - -", b"a=b&", id="query"),
+    pytest.param("10.0.0.1 GET http://h/ {} - -", b"MSIE(;%20", id="agent"),
+    pytest.param("10.0.0.1 GET http://h/ - {} -", b"a/", id="content-type"),
+    pytest.param("10.0.0.1 GET http://h/ - - {}", b"whatsapp ", id="arguments"),
+    pytest.param("10.0.0.1 GET http://h/ - - {}", b"whatsapp", id="argument"),
+    pytest.param("10.0.0.1 CONNECT {}:443 - - -", b":", id="colons"),
+    pytest.param("{}", b" ", id="blanks"),
+    pytest.param("{}", b"7", id="digits"),
+]
+
+
+@pytest.mark.timeout(30)  # a watchdog: what takes time in the square of the length takes minutes
+@pytest.mark.parametrize(("template", "piece"), MEGABYTES)
+def test_a_megabyte_of_one_thing_is_answered(template, piece, engine):
+    before, after = template.encode().split(b"{}")
+    line = before + piece * ((MAX_LINE - len(template)) // len(piece)) + after
+    helper = make_helper("acl", engine, SilentNotices(), channels=False)
+    assert _REPLY.fullmatch(helper.answer(line))
+
+
+def test_a_reply_stays_small_however_long_the_channel_id(engine):
+    """Squid counts with 64 bits: what is longer is no ID of its own, and to answer to it could only harm."""
+    assert len(make_helper("acl", engine).answer(b"7" * MAX_LINE)) < 4096
 
 
 # ---- notices --------------------------------------------------------------------------------------------------------
@@ -444,17 +483,31 @@ def test_an_endless_line_is_answered_once():
 # ---- a million lines of anything ------------------------------------------------------------------------------------
 
 PLAUSIBLE = {
-    "acl": [b"", b"-", b"10.0.0.1 GET http://", b"10.0.0.1 CONNECT ", b"10.0.0.1 GET http://web.whatsapp.com/", b"10.0.0.1",
-            b":: NONE ://", BLOCKED["acl"], ALLOWED["acl"] + b" whatsapp ", b"fd99::1 POST http://%5B"],
+    "acl": [
+        b"",
+        b"-",
+        b"10.0.0.1 GET http://",
+        b"10.0.0.1 CONNECT ",
+        b"10.0.0.1 GET http://web.whatsapp.com/",
+        b"10.0.0.1",
+        b":: NONE ://",
+        BLOCKED["acl"],
+        ALLOWED["acl"] + b" whatsapp ",
+        b"fd99::1 POST http://%5B",
+    ],
     "rewrite": [b"", b"http://", b"://", BLOCKED["rewrite"], b"http://h/ 10.0.0.1/- - GET myip="],
-}  # fmt: skip
+}
+ENDINGS = {
+    "acl": [b"", b" - - -", b":443 - - -"],
+    "rewrite": [b"", b" 10.0.0.1/- - GET myip=- myport=-", b":443 10.0.0.1/pc - CONNECT myip=- myport=-"],
+}
 BATCH = 10_000
 
 
 def anything(command, seed):
     """Lines of plausible beginnings and random bytes, in many ways filled up to the number of fields."""
     chooser = random.Random(seed)
-    endings = [b"", b" - - -", b" 10.0.0.1/- - GET myip=- myport=-", b":443 - - -"]
+    endings = ENDINGS[command]
     no_newline = bytes.maketrans(b"\n", b" ")
     while True:
         middle = chooser.randbytes(chooser.randrange(24)).translate(no_newline)
@@ -481,7 +534,7 @@ def feed(ends, command, seed, count, *, channels):
         pytest.param("rewrite", "pipes", False, 100_000, id="rewrite-pipes-no-ids"),
     ],
 )
-def test_as_many_answers_as_lines_whatever_the_lines(command, transport, channels, count, tmp_path):
+def test_as_many_answers_as_lines_whatever_the_lines(command, transport, channels, count):
     arguments = command_line(command, *([] if channels else ["--no-channel-id"]))
     with started(arguments, transport, blocking=False) as (process, ends):
         feeder = threading.Thread(target=feed, args=(ends, command, 2006, count), kwargs={"channels": channels})

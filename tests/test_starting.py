@@ -24,8 +24,8 @@ BLOCK = {
 }
 BLOCK_BY_RULE = {
     "acl": b"OK tag=whatsapp log=r message=WhatsApp%20is%20blocked%20here\n",
-    "rewrite": b'OK status=302 url="http://blocked.invalid/?service=whatsapp&rule=r&url=http%3A%2F%2Fweb.whatsapp.com%2F" '
-    b"tag=whatsapp log=r\n",
+    "rewrite": b'OK status=302 url="http://blocked.invalid/?service=whatsapp&rule=r&'
+    b'url=http%3A%2F%2Fweb.whatsapp.com%2F" tag=whatsapp log=r\n',
 }
 
 
@@ -125,7 +125,9 @@ def test_what_is_wrong_is_said_and_answered_as_on_error_says(arguments, said, op
     assert notices.count("\n") == 1 or ".toml:" in notices, "one sentence; a policy's problems have a place each"
 
 
-@pytest.mark.parametrize("arguments", [["--on-error", "maybe"], ["--on-error"], ["--on-error=", "--policy", "built-in"]])
+@pytest.mark.parametrize(
+    "arguments", [["--on-error", "maybe"], ["--on-error"], ["--on-error=", "--policy", "built-in"]]
+)
 @pytest.mark.parametrize("command", ["acl", "rewrite"])
 def test_an_on_error_that_means_nothing_is_allow(command, arguments):
     with started(module(command, *arguments)) as process:
@@ -149,7 +151,9 @@ def test_a_policy_that_may_not_be_read(tmp_path):
         assert "secret.toml" in check_degraded(process, "acl", blocks=True)
 
 
-@pytest.mark.parametrize("before", [None, "broken [", POLICY.replace("block", "blok")], ids=["missing", "syntax", "words"])
+@pytest.mark.parametrize(
+    "before", [None, "broken [", POLICY.replace("block", "blok")], ids=["missing", "syntax", "words"]
+)
 @pytest.mark.parametrize("command", ["acl", "rewrite"])
 def test_a_policy_that_comes_later_is_taken_up(command, before, tmp_path):
     path = tmp_path / "policy.toml"
@@ -187,11 +191,14 @@ def test_without_any_policy_the_helper_waits_for_the_default_one(command, tmp_pa
         assert str(path) in finish(process)
 
 
-@pytest.mark.parametrize(("in_policy", "option", "blocks"), [
-    pytest.param("block", [], True, id="policy"),
-    pytest.param("block", ["--on-error", "allow"], False, id="option-allow-wins"),
-    pytest.param("allow", ["--on-error", "block"], True, id="option-block-wins"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("in_policy", "option", "blocks"),
+    [
+        pytest.param("block", [], True, id="policy"),
+        pytest.param("block", ["--on-error", "allow"], False, id="option-allow-wins"),
+        pytest.param("allow", ["--on-error", "block"], True, id="option-block-wins"),
+    ],
+)
 @pytest.mark.parametrize("command", ["acl", "rewrite"])
 def test_the_policys_on_error_counts_where_the_option_is_not_given(command, in_policy, option, blocks, tmp_path):
     path = tmp_path / "policy.toml"

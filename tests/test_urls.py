@@ -1,6 +1,7 @@
-"""Request targets: every spelling of a host leads to one, what is odd is still told by its suffix, nothing else raises."""
+"""Request targets: all spellings of a host lead to one, and what is odd is still told by its suffix."""
 
 import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -138,10 +139,10 @@ URLS = [
     pytest.param("http://h/a%2fb%20c", ("http", "h", 80, "/a%2fb%20c", ""), id="path-reserved-stays"),
     pytest.param("http://h/%256d", ("http", "h", 80, "/%256d", ""), id="path-escaped-twice-stays"),
     pytest.param("http://h/\u00fc?\u00fc", ("http", "h", 80, "/%C3%BC", "%C3%BC"), id="path-not-ascii"),
-    pytest.param("http://h/?u=http://web.whatsapp.com/", ("http", "h", 80, "/", "u=http://web.whatsapp.com/"), id="url-in-query"),
+    pytest.param("http://h/?u=http://x.org/", ("http", "h", 80, "/", "u=http://x.org/"), id="url-in-query"),
     pytest.param("http://h/http://x//y", ("http", "h", 80, "/http:/x/y", ""), id="url-in-path"),
     pytest.param("localhost:8080", ("http", "localhost", 8080, "/", ""), id="a-port-is-no-scheme"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "expected"), URLS)
@@ -310,8 +311,12 @@ _odd = st.text(_ODD, max_size=20)
 _any = st.text(st.characters(exclude_categories=[]), max_size=20)
 _suffixed = st.builds("{}.{}".format, _odd, st.sampled_from(["web.whatsapp.com", "xn--a.b", "1.2.3.4", "com.", "0x7f"]))
 _texts = st.one_of(_odd, _any, _suffixed)
-_urls = st.builds("{}{}{}".format, st.sampled_from(["", "http://", "https:\\", "ftp://", "x://", "://"]), _texts,
-                  st.one_of(st.just(""), st.builds("/{}".format, _texts)))  # fmt: skip
+_urls = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "http://", "https:\\", "ftp://", "x://", "://"]),
+    _texts,
+    st.one_of(st.just(""), st.builds("/{}".format, _texts)),
+)
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
 thorough = settings(max_examples=1500, deadline=None)
 
@@ -366,10 +371,8 @@ def test_a_connect_that_was_read_is_read_again_as_the_same(text):
 def test_any_bytes_are_read_or_refused(raw, prefix):
     text = to_text(prefix + raw)
     for read in (parse_url, parse_connect):
-        try:
+        with suppress(UrlError):
             assert read(text).host
-        except UrlError:
-            pass
 
 
 _label = st.text("aA1x-n.%05d\u00e9\u00df\uff57\uff0e\u3002\u200d\u212a\ud800\udc80\udcff \t\x00", max_size=20)
