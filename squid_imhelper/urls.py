@@ -250,7 +250,7 @@ def _clean_labels(name: str) -> str:
     """Cleans a host that the standard refuses, label by label, so that its suffix can still be told."""
     text = unquote_to_bytes(name).decode("utf-8", "surrogateescape")
     text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".").partition("\\")[0]
-    return ".".join(map(_clean_label, text.split("."))).rstrip(".")
+    return ".".join(map(_clean_label, text.lstrip("[").rstrip("].").split(".")))
 
 
 def _clean_label(label: str) -> str:
