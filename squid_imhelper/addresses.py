@@ -12,6 +12,10 @@ MAX_PORT: Final = 65535
 _MAPPED_BITS: Final = 96  # of ::ffff:0:0/96, in which IPv4 addresses stand
 
 _PORT_DIGITS: Final = 5
+_ALL_IPV4: Final = 0xFFFFFFFF
+_SIX_TO_FOUR: Final = 0x2002
+_LOOPBACK: Final = 1  # `::1`, which is no IPv4 address, and neither is `::`
+_IPV4_BEHIND: Final = (0x64FF9B << 64, 0xFFFF << 16, 0)  # 64:ff9b::/96, ::ffff:0:0:0/96, ::/96
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -98,6 +102,21 @@ def as_number(address: str) -> tuple[int, int]:
     except ValueError:
         return 0, 0
     return parsed.version, int(parsed)
+
+
+def embedded_ipv4(address: str) -> str:
+    """Returns the IPv4 address to which an IPv6 one leads, or "".
+
+    NAT64 (RFC 6052, 64:ff9b::/96), 6to4 (RFC 3056), IPv4-translated and -compatible (RFC 2765, RFC 4291).
+    """
+    if ":" not in address:
+        return ""
+    number = as_number(address)[1]
+    if number >> 112 == _SIX_TO_FOUR:
+        return str(ipaddress.IPv4Address(number >> 80 & _ALL_IPV4))
+    if number >> 32 in _IPV4_BEHIND and number & _ALL_IPV4 > _LOOPBACK:
+        return str(ipaddress.IPv4Address(number & _ALL_IPV4))
+    return ""
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -59,6 +59,8 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
         UrlError: there is no host in the URL.
     """
     text = to_text(os.fsencode(url))
+    if circumstances.method == "CONNECT" and len(text.split()) > 1:  # to Squid anything is a host; a person has erred
+        raise UrlError(f"no host in {text!r}")
     target = parse_connect(text) if circumstances.method == "CONNECT" else parse_url(text)
     sni = normalise_host(circumstances.sni or "")
     return Request(

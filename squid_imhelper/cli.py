@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] and arguments[0] in HELPERS and not {"-h", "--help"} & set(arguments):
+    if _is_helper(arguments):
         return start_helper(arguments, build_parser().parse_args)
     if sys.stdout is None:
         raise ImhelperError("stdout is closed")
@@ -137,6 +137,14 @@ def _run(arguments: list[str]) -> int:
     status: int = options.run(options)
     sys.stdout.flush()
     return status
+
+
+def _is_helper(arguments: list[str]) -> bool:
+    """Whether Squid means to start a helper, however wrong the rest may be; its help is for people."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if command not in HELPERS and arguments[:1] and arguments[0].startswith("-"):
+        command = next((word for word in arguments if word in HELPERS), "")
+    return command in HELPERS and arguments[1:] not in (["-h"], ["--help"])
 
 
 def _complain(text: str) -> None:

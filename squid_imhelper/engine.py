@@ -1,4 +1,4 @@
-"""Decisions: what a policy says about a request. Pure: no clock, no files, no state but memos."""
+"""Decisions: what a policy says about a request. No files, no state but memos, no clock but for slow expressions."""
 
 import bisect
 from collections.abc import Sequence
@@ -127,14 +127,15 @@ class CompiledRule:
     def _signature(self, views: "Views", services: frozenset[str]) -> Signature | None:
         """Returns what makes a request one of these services.
 
-        To be let through, a request must be nothing else by any name that it shows; to be blocked, one name is enough.
+        To be let through, a request must be none of the others by any name that it shows; to be blocked, one name is
+        enough.
         """
-        known = [signature for view in views.each if (signature := self._identity(view))]
-        wanted = [signature for signature in known if signature.service in services]
-        if not wanted or (self.rule.action == "allow" and len(wanted) < len(known)):
-            return None
         overall = self._identity(views.all)
-        return overall if overall in wanted else wanted[0]
+        by_name = [signature for own in views.by_name if (signature := self._identity(own))]
+        if self.rule.action == "allow":
+            others = any(signature.service not in services for signature in by_name)
+            return overall if overall and overall.service in services and not others else None
+        return next((s for s in (overall, *by_name) if s and s.service in services), None)
 
     def _identity(self, signatures: Sequence[Signature]) -> Signature | None:
         """Returns the strongest signature that counts for this rule.
@@ -149,10 +150,10 @@ class CompiledRule:
 
 
 class Views(NamedTuple):
-    """The signatures of a request: all of them, and those by each of its names alone, in the order of the names."""
+    """The signatures of a request: all of them, and those that each of its names has by itself."""
 
     all: Sequence[Signature]
-    each: Sequence[Sequence[Signature]]
+    by_name: Sequence[Sequence[Signature]]
 
 
 def _any(lists: Sequence[Sites], request: Request) -> Evidence | None:
@@ -167,7 +168,7 @@ def _every(lists: Sequence[Sites], request: Request, views: Views) -> Evidence |
     """Every name must be on a list; but an address beside a name, if it is nobody's, is just where that name is."""
     names = request.names
     if len(names) > 1:
-        names = tuple(n for n, view in zip(names, views.each, strict=True) if view or as_number(n) == (0, 0)) or names
+        names = tuple(n for n, own in zip(names, views.by_name, strict=True) if own or as_number(n) == (0, 0)) or names
     found: Evidence | None = None
     for name in names:
         found = next((evidence for sites in lists if (evidence := sites.evidence(request, name))), None)
@@ -190,16 +191,26 @@ class Engine:
         """Returns what the policy says: the first rule whose every condition holds decides; none: allow.
 
         Raises:
-            RegexTimeoutError: an expression of the policy took too long.
+            RegexTimeoutError: an expression of the policy took too long, and no other rule blocks.
         """
         views = self._views(request)
         known = views.all[0] if views.all else None
         if self._is_open(request, views):
             return self._decision("allow", None, known, None)
+        slow: RegexTimeoutError | None = None
         for rule in self._rules:
-            if holds := rule.evidence(request, views):
+            try:
+                holds = rule.evidence(request, views)
+            except RegexTimeoutError as error:  # whoever can slow one expression down must not switch off the others
+                slow = error
+                continue
+            if holds and slow and rule.rule.action != "block":
+                break
+            if holds:
                 evidence = None if holds.signature else holds.evidence
                 return self._decision(rule.rule.action, rule.rule, holds.signature or known, evidence)
+        if slow:
+            raise slow
         return self._decision("allow", None, known, None)
 
     def decide_services(self, request: Request, words: tuple[str, ...]) -> Decision:
@@ -212,7 +223,7 @@ class Engine:
         views = self._views(request)
         if self._is_open(request, views):
             return Decision("allow")
-        known = [next((s for s in view if not s.flag), None) for view in (views.all, *views.each)]
+        known = [next((s for s in view if not s.flag), None) for view in (views.all, *views.by_name)]
         asked = next((signature for signature in known if signature and signature.service in wanted), None)
         return self._decision("block" if asked else "allow", None, asked or known[0], None)
 
@@ -223,15 +234,15 @@ class Engine:
     def _views(self, request: Request) -> Views:
         everything = self._matcher.signatures(request)
         if len(request.names) <= 1:
-            return Views(everything, (everything,))
-        alone = (request._replace(names=(name,)) for name in request.names)
-        return Views(everything, [self._matcher.signatures(view) for view in alone])
+            return Views(everything, ())
+        return Views(everything, [self._matcher.signatures_of_name(name) for name in request.names])
 
     def _is_open(self, request: Request, views: Views) -> bool:
-        """Whether it goes to where blocked requests are sent, and by no other name anywhere else."""
+        """Whether it goes to where blocked requests are sent, shows no other name, and goes to nobody's network."""
         if (request.target.host, request.target.port) not in self.program.open_targets:
             return False
-        return not any(views.each[1:])
+        others = zip(request.names[1:], views.by_name[1:], strict=True)
+        return all(as_number(name) != (0, 0) and not own for name, own in others)
 
     def _decision(
         self, action: Action, rule: Rule | None, signature: Signature | None, evidence: Evidence | None

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from squid_imhelper.catalogue import Catalogue
-from squid_imhelper.model import Kind, Service, Signature
+from squid_imhelper.model import FLAGS, Kind, Service, Signature
+
+_MEANS: Final = ("proxy", "sni", "decrypted", "firewall")
 
 
 def as_json(services: Iterable[Service]) -> str:
@@ -57,7 +60,7 @@ def print_service(service: Service, catalogue: Catalogue, console: Console) -> N
 
 
 def _signature_lines(service: Service) -> Iterable[str]:
-    for flag in ("", "stale", "shared", "self_hosted"):
+    for flag in ("", *FLAGS):
         for kind in Kind:
             values = [_shown(s) for s in service.signatures if s.flag == flag and s.kind is kind]
             if values:
@@ -75,6 +78,3 @@ def _shown(signature: Signature) -> str:
     method = f"{signature.url.method} " if signature.url.method else ""
     query = f" with query {signature.url.query}" if signature.url.query else ""
     return f"{method}{signature.value}{query}"
-
-
-_MEANS = ("proxy", "sni", "decrypted", "firewall")

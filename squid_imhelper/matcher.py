@@ -29,7 +29,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import ahocorasick
 
-from squid_imhelper.addresses import as_number, parse_network
+from squid_imhelper.addresses import as_number, embedded_ipv4, parse_network
 from squid_imhelper.memo import memoised
 from squid_imhelper.model import Kind, Match, Request, Signature, UrlPattern
 from squid_imhelper.program import Program
@@ -135,6 +135,10 @@ class Matcher:
                 found += self._ports.get(port, ())
         return found
 
+    def signatures_of_name(self, name: str) -> tuple[Signature, ...]:
+        """Returns the signatures that a name has by itself, strongest first."""
+        return sum(self._by_name(name), ())
+
     def _look_up_name(self, name: str) -> NameEvidence:
         hosts = self._hosts.get(name, ())
         domains: list[Signature] = []
@@ -148,10 +152,10 @@ class Matcher:
         return NameEvidence(hosts, tuple(domains), tuple(self._look_up_networks(name)))
 
     def _look_up_networks(self, name: str) -> Iterator[Signature]:
-        """Longest prefix first."""
-        version, number = as_number(name)
-        for length, networks in self._networks.get(version, ()):
-            yield from networks.get(number >> (_BITS[version] - length), ())
+        """Longest prefix first; of an IPv4 address inside an IPv6 one, too."""
+        for version, number in (as_number(name), as_number(embedded_ipv4(name))):
+            for length, networks in self._networks.get(version, ()):
+                yield from networks.get(number >> (_BITS[version] - length), ())
 
     def _look_up_content_type(self, value: str) -> list[Signature]:
         kind = value.partition(";")[0].strip().lower()

@@ -334,7 +334,7 @@ def _read_connect(table: Table) -> str:
         target = parse_connect(text)
     except UrlError:
         target = None
-    if target is None or target.port is None or not re.fullmatch(r".+:\d+", text):
+    if target is None or target.port is None or not re.fullmatch(r".{1,253}:\d+", text):
         table.error("connect", "'connect' is host:port, as in \"proxy.example:443\"", text)
         return ""
     return target.url

@@ -25,16 +25,17 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     """Answers Squid until it closes.
 
     Args:
-        arguments: the command line; its first word is one of HELPERS.
+        arguments: the command line; one of its words is one of HELPERS.
         parse: reads it, and raises ImhelperError where it cannot.
     """
     write_fd = guard_descriptors()
     notices = Notices("squid-imhelper")
-    interface = HELPERS[arguments[0]]
+    interface = next(HELPERS[word] for word in arguments if word in HELPERS)
     try:
         parsed = parse(arguments)
-    except ImhelperError as error:
-        notices.say(f"{error}; every request is answered as --on-error says")
+    except (ImhelperError, SystemExit) as error:  # argparse ends for --help and --version
+        problem = error if isinstance(error, ImhelperError) else "--help among other options"
+        notices.say(f"{problem}; every request is answered as --on-error says")
         source = EngineSource(None, None, notices)
         helper = Helper(interface, source, _salvaged_options(arguments), notices)
     else:
@@ -51,7 +52,7 @@ def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: N
     words = parsed.format if interface is ACL else parsed.extras
     try:
         layout = interface.parse_layout(" ".join(words) if words else interface.default_layout)
-        if words and layout.warning:
+        if layout.warning:
             notices.say(layout.warning)
     except ImhelperError as error:
         notices.say(f"{error}; every request is answered as --on-error says")
@@ -67,8 +68,10 @@ def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: N
 
 def _salvaged_options(arguments: list[str]) -> Options:
     """What can be told from a command line that cannot be understood."""
-    pairs = [*pairwise(arguments), *(tuple(a.split("=", 1)) for a in arguments if "=" in a)]
-    on_error: Literal["block"] | None = "block" if ("--on-error", "block") in pairs else None
+    given = [
+        value for option, value in pairwise(" ".join(arguments).replace("=", " ").split()) if option == "--on-error"
+    ]
+    on_error: Literal["block"] | None = "block" if given[-1:] == ["block"] else None
     return Options(None, "--no-channel-id" not in arguments, on_error=on_error, dry_run="--dry-run" in arguments)
 
 

@@ -31,19 +31,18 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(https?|ftp|wss?):[/\
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _BLANKS: Final = "".join(map(chr, range(0x21))) + "\x7f"
-_AUTHORITY: Final = re.compile(
-    r"(?P<host>\[[^\]]*\]?|.*(?=:[0-9]*\Z)|[^:]*(?=:[^:]*\Z)|.*)(?::(?P<port>[^:]*))?", re.DOTALL
-)
 _UNRESERVED: Final = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
+_DIGITS: Final = re.compile(r"[0-9]{1,9}(?![0-9])")
 _BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _EMPTY_SEGMENTS: Final = re.compile(r"//+")
 _NOT_IN_A_LABEL: Final = re.compile(r"[^a-z0-9_.!$&'()*+,;=~-]")
 _HOST_END: Final = re.compile(r"[/\\?#@:]")
 _BRACKETS: Final = re.compile(r"%5([bBdD])")
 _MAX_PORT: Final = 65535
-_PORT_DIGITS: Final = 10
 _ROUNDS: Final = 8
-"""Looks at a host until it settles; nearly all do at the first, and a bound costs nothing."""
+"""Looks at a host until it settles; nearly all do at the first."""
+_LONGEST_NAME: Final = 1024
+"""Characters of a host that are looked at. DNS has 253; one that is not ASCII may have four times as many, escaped."""
 
 
 class UrlError(ImhelperError):
@@ -90,7 +89,7 @@ def to_text(raw: bytes) -> str:
 
 
 def parse_url(text: str) -> Target:
-    """Reads a URL; without a scheme it is one of http.
+    """Reads a URL as people and logs write it; without a scheme it is one of http.
 
     Raises:
         UrlError: no host can be found in it.
@@ -98,12 +97,7 @@ def parse_url(text: str) -> Target:
     text = _ascii(text.strip(_BLANKS))
     scheme = _SCHEME.match(text)
     if scheme is None:
-        if not text or text[0] in "/\\?#:":
-            raise UrlError(f"no host in {_shown(text)}")
-        target = _parse_http(f"http://{text}")
-        if target.port is None:
-            raise UrlError(f"{_shown(text)} is no URL: what stands behind the colon is no port")
-        return target
+        return _parse_without_scheme(text)
     name = (scheme[1] or scheme[2]).lower()
     if name in DEFAULT_PORTS:
         return _parse_http(f"{name}://{text[scheme.end() :]}")
@@ -114,19 +108,43 @@ def parse_url(text: str) -> Target:
     return target._replace(scheme=name, port=None if target.port == DEFAULT_PORTS["http"] else target.port)
 
 
+def _parse_without_scheme(text: str) -> Target:
+    if _as_ipv6(text):
+        text = f"[{text.strip('[]')}]"
+    authority = re.split(r"[/\\?#]", text, maxsplit=1)[0]
+    target = _parse_http(f"http://{text}") if authority and authority[0] != ":" else NOWHERE
+    if not target.host or target.port is None or _BLANK.search(authority):
+        raise UrlError(f"no host in {_shown(text)}")
+    return target
+
+
+def parse_squid_url(text: str) -> Target:
+    """Reads a URL as Squid writes it: to Squid a backslash is a character like any other, and so part of a host's name.
+
+    Raises:
+        UrlError: no host can be found in it.
+    """
+    before, mark, query = text.partition("?")
+    return parse_url(before.replace("\\", "%5C") + mark + query)
+
+
 @memoised
 def parse_connect(text: str) -> Target:
     """Reads the target of a CONNECT: `host:port`, `host`, or (ssl_bump step 1 of Squid) `://host:port`.
+
+    All that stands before the last colon is the host to Squid, whatever it is: `a/.example.com` is a sub-domain of
+    `example.com`. Only where a log has written a whole URL does the host end as in a URL.
 
     Raises:
         UrlError: no host can be found in it.
     """
     text = _ascii(text.strip(_BLANKS))
-    scheme = _SCHEME.match(text)
-    rest = text[scheme.end() :] if scheme else text.removeprefix("://")
-    authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    host, port = _split_authority(authority, CONNECT_PORT)
-    name = "" if _BLANK.search(host) else normalise_host(host)
+    if scheme := _SCHEME.match(text):
+        authority = re.split(r"[/\\?#]", text[scheme.end() :], maxsplit=1)[0]
+    else:
+        authority = text.removeprefix("://")
+    host, port = _split_authority(authority.rpartition("@")[2], CONNECT_PORT)
+    name = normalise_host(host)
     if not name:
         raise UrlError(f"no host in {_shown(text)}")
     return Target("", name, port, None, "")
@@ -162,8 +180,7 @@ def _parse_loosely(text: str) -> Target:
     end = re.search(r"[/\\?#]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     host, port = _split_authority(authority.rpartition("@")[2], DEFAULT_PORTS[scheme])
-    odd = _BLANK.search(host) or (":" in host and not _as_ipv6(host))
-    name = "" if odd else normalise_host(host)
+    name = normalise_host(host)
     if not name:
         raise UrlError(f"no host in {_shown(text)}")
     pathname, query = _parse_path(tail)
@@ -171,16 +188,17 @@ def _parse_loosely(text: str) -> Target:
 
 
 def _split_authority(authority: str, default_port: int) -> tuple[str, int | None]:
-    """Returns host and port; None for a port that is none."""
+    """Returns host and port; None for a port that is none. A colon with a dot behind it is part of the host."""
     authority = _BRACKETS.sub(lambda m: "[" if m[1] in "bB" else "]", authority)
-    found = _AUTHORITY.match(authority)
-    if found is None or _as_ipv6(authority):
+    if _as_ipv6(authority):
         return authority, default_port
-    port = found["port"]
+    host, colon, port = authority.rpartition(":")
+    if not colon or "." in port or "]" in port:
+        return authority, default_port
     if not port:
-        return found["host"], default_port
-    valid = port.isascii() and port.isdigit() and len(port) < _PORT_DIGITS and int(port) <= _MAX_PORT
-    return found["host"], int(port) if valid else None
+        return host, default_port
+    digits = _DIGITS.match(port)
+    return host, int(digits[0]) if digits and int(digits[0]) <= _MAX_PORT else None
 
 
 def _parse_path(tail: str) -> tuple[str, str]:
@@ -214,7 +232,7 @@ def normalise_host(name: str) -> str:
 def _normalise_once(name: str) -> str:
     if address := _as_ipv6(name):
         return address
-    name = _ascii(name).partition("\\")[0].lstrip("[").rstrip("].")
+    name = _last_labels(_ascii(name)).lstrip("[").rstrip("].")
     if not name or _HOST_END.search(name) or _BLANK.search(name):
         return _clean_labels(name)
     try:
@@ -222,6 +240,14 @@ def _normalise_once(name: str) -> str:
     except ValueError:
         return _clean_labels(name)
     return _as_ipv6(parsed) or parsed
+
+
+def _last_labels(name: str) -> str:
+    """Returns the end of a name that is longer than any can be, from a label's beginning: an SNI may have 64 KB."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    end = name[-_LONGEST_NAME:]
+    return end.partition(".")[2] or end
 
 
 def _ascii(text: str) -> str:
@@ -240,16 +266,17 @@ def _as_ipv6(name: str) -> str:
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
     try:
-        address = ipaddress.IPv6Address(name.partition("%")[0])
+        address, _, zone = name.partition("%")
+        found = ipaddress.IPv6Address(address if ":" not in zone else name)
     except ValueError:
         return ""
-    return str(address.ipv4_mapped or address)
+    return str(found.ipv4_mapped or found)
 
 
 def _clean_labels(name: str) -> str:
     """Cleans a host that the standard refuses, label by label, so that its suffix can still be told."""
     text = unquote_to_bytes(name).decode("utf-8", "surrogateescape")
-    text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".").partition("\\")[0]
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".")
     return ".".join(map(_clean_label, text.lstrip("[").rstrip("].").split(".")))
 
 

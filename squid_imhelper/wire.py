@@ -36,7 +36,7 @@ from squid_imhelper.urls import (
     normalise_address,
     normalise_host,
     parse_connect,
-    parse_url,
+    parse_squid_url,
     target_from_parts,
     to_text,
 )
@@ -160,7 +160,7 @@ def build_request(fields: Fields, *, intercepted: bool = False) -> tuple[Request
         The request, and the URL as it was asked for (ASCII).
 
     Raises:
-        ProtocolError: a field cannot be what it should be, or no host can be found.
+        ProtocolError: a field cannot be what it should be, or there is no host in the URL.
     """
     method = _text(fields.get("method"))
     target, asked = _read_target(fields, method)
@@ -188,7 +188,7 @@ def _read_target(fields: Fields, method: str | None) -> tuple[Target, str]:
         # Squid writes a scheme for everything but CONNECT, which it writes as host:port, or ://host:port at step 1.
         connect = method == "CONNECT" or "://" not in text or text.startswith("://")
         try:
-            return (parse_connect(text) if connect else parse_url(text)), text
+            return (parse_connect(text) if connect else parse_squid_url(text)), text
         except UrlError as error:
             raise ProtocolError(str(error)) from None
     if host is None:

@@ -15,7 +15,7 @@ import squid_imhelper
 PROJECT = Path(squid_imhelper.__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 
-# A test is no benchmark, so that no example has a deadline; and where a change is judged, it is judged by the same examples.
+# A test is no benchmark: no example has a deadline. Where a change is judged, it is judged by the same examples.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")

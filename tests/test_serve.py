@@ -345,7 +345,8 @@ def run(arguments, sent):
 
 @both
 def test_the_end_of_input_ends_the_helper(command):
-    assert run(command_line(command), b"") == (b"", "")
+    extras = ["--extras", "%>a %>rm"] if command == "rewrite" else []
+    assert run(command_line(command, *extras), b"") == (b"", "")
 
 
 @both

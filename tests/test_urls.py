@@ -15,6 +15,7 @@ from squid_imhelper.urls import (
     normalise_host,
     normalise_path,
     parse_connect,
+    parse_squid_url,
     parse_url,
     target_from_parts,
     to_text,
@@ -33,8 +34,10 @@ HOSTS = [
     pytest.param("web.what%73app.com", "web.whatsapp.com", id="escaped-letter"),
     pytest.param("web%2Ewhatsapp.com", "web.whatsapp.com", id="escaped-dot"),
     pytest.param("%57EB.whatsapp.com", "web.whatsapp.com", id="escaped-capital"),
-    pytest.param("web.whatsapp.com%5Cx", "web.whatsapp.com", id="escaped-backslash"),
-    pytest.param("web.whatsapp.com\\x", "web.whatsapp.com", id="backslash"),
+    pytest.param("a%5C.web.whatsapp.com", "a%5C.web.whatsapp.com", id="escaped-backslash"),
+    pytest.param("a%2F%3F.web.whatsapp.com", "a%2F%3F.web.whatsapp.com", id="escaped-slash"),
+    pytest.param("a%0B.web.whatsapp.com", "a%0B.web.whatsapp.com", id="escaped-control"),
+    pytest.param("a%3Ab%3Ac.web.whatsapp.com", "a%3Ab%3Ac.web.whatsapp.com", id="escaped-colons"),
     pytest.param("b\u00fccher.example", "xn--bcher-kva.example", id="idna"),
     pytest.param("B\u00dcCHER.example", "xn--bcher-kva.example", id="idna-capital"),
     pytest.param("b%C3%BCcher.example", "xn--bcher-kva.example", id="idna-escaped"),
@@ -194,22 +197,25 @@ NO_HOST = [
         ("[]", "empty-brackets"),
         ("[.]", "a-dot-in-brackets"),
         (":443", "only-a-port"),
-        ("a b", "a-blank-inside"),
-        ("/path", "only-a-path"),
-        ("?q", "only-a-query"),
-        ("#f", "only-a-fragment"),
         ("@", "an-at-sign"),
     ]
+]
+NO_URL = [
+    pytest.param(text, id=text) for text in ("a b", "/path", "?q", "#f", "://a", "javascript:alert(1)", "urn:a:b")
 ]
 
 
 @pytest.mark.parametrize("text", NO_HOST)
 @pytest.mark.parametrize("prefix", ["", "http://", "gopher://"])
 def test_a_url_without_a_host_is_an_error(prefix, text):
-    if text == "/path":
-        prefix = ""  # browsers read http:///path as http://path
     with pytest.raises(UrlError):
         parse_url(prefix + text)
+
+
+@pytest.mark.parametrize("text", NO_URL)
+def test_what_has_no_scheme_must_look_like_a_host(text):
+    with pytest.raises(UrlError):
+        parse_url(text)
 
 
 @pytest.mark.parametrize("text", NO_HOST)
@@ -217,6 +223,23 @@ def test_a_url_without_a_host_is_an_error(prefix, text):
 def test_a_connect_without_a_host_is_an_error(prefix, text):
     with pytest.raises(UrlError):
         parse_connect(prefix + text)
+
+
+@pytest.mark.parametrize("odd", ["\\", "/", "?", "#", "\x0b", "\x0c", ":", "@", "[", "%5c", "%2f", "a b", "\xff"])
+def test_squid_tunnels_to_odd_hosts_and_their_domain_is_seen(odd):
+    """Seen behind Squid 5.7 with a resolver that answers for any name: `CONNECT a/.slack.com:443` reaches slack.com."""
+    assert parse_connect(f"a{odd}.slack.com:443").host.endswith(".slack.com")
+    assert parse_connect(f"intranet.example{odd}.evil.test:443").host.endswith(".evil.test")
+
+
+@pytest.mark.parametrize("odd", ["\\", "%5c", ":b:c", "[", "\x0b", "%0b", "%2f", "%40"])
+def test_squid_asks_for_odd_hosts_and_their_domain_is_seen(odd):
+    assert parse_squid_url(f"http://a{odd}.slack.com/").host.endswith(".slack.com")
+
+
+def test_an_endless_name_is_looked_at_from_its_end():
+    assert normalise_host("a." * 30000 + "web.whatsapp.com").endswith(".web.whatsapp.com")
+    assert len(normalise_host("\ufdfa" * 20000 + ".slack.com")) < 2000
 
 
 @pytest.mark.parametrize("text", ["://1.2.3.4:443", "h:x", "h:70000"])
