@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.addresses import as_number, merge, parse_interval, parse_network, parse_ports
+from squid_imhelper.addresses import as_number, embedded_ipv4, merge, parse_interval, parse_network, parse_ports
 
 
 def interval(first, last):
@@ -189,3 +189,21 @@ def test_merging_keeps_every_address_and_adds_none(intervals):
 )
 def test_an_address_is_a_number(address, expected):
     assert as_number(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("64:ff9b::9596:a732", "149.150.167.50"),
+        ("2002:959a:a732::", "149.154.167.50"),
+        ("::ffff:0:149.154.167.50", "149.154.167.50"),
+        ("::149.154.167.50", "149.154.167.50"),
+        ("::1", ""),
+        ("::", ""),
+        ("2001:db8::1", ""),
+        ("10.0.0.1", ""),
+        ("a.example", ""),
+    ],
+)
+def test_an_ipv4_address_inside_of_an_ipv6_address_is_found(address: str, expected: str) -> None:
+    assert embedded_ipv4(address) == expected

@@ -643,3 +643,58 @@ def test_decisions_do_not_depend_on_each_other() -> None:
     first = [one.decide(request) for request in PROPERTY_REQUESTS]
     second = [one.decide(request) for request in reversed(PROPERTY_REQUESTS)]
     assert first == second[::-1]
+
+
+# ---- several names --------------------------------------------------------------------------------------------------
+
+AGENT = "Slack/4.0 (Windows)"
+
+
+@pytest.mark.parametrize(
+    ("rules_", "request_", "action", "service"),
+    [
+        pytest.param(
+            [Rule("t", "block", services=ids("telegram"))],
+            connect("wa.me", sni="t.me"),
+            "block",
+            "telegram",
+            id="one name is enough to block",
+        ),
+        pytest.param(
+            [Rule("s", "allow", services=ids("slack")), Rule("all", "block", services=ALL)],
+            connect("203.0.113.9", sni="app.slack.com"),
+            "allow",
+            "slack",
+            id="an address of nobody does not count against a name",
+        ),
+        pytest.param(
+            [Rule("m", "allow", services=ids("microsoft_teams")), Rule("all", "block", services=ALL)],
+            get("http://teams.microsoft.com/", user_agent=AGENT, names=("teams.microsoft.com", "9.9.9.9")),
+            "allow",
+            "microsoft_teams",
+            id="what the agent says is not said by the address",
+        ),
+        pytest.param(
+            [Rule("all", "block", services=ALL)],
+            connect("64:ff9b::149.154.167.50"),
+            "block",
+            "telegram",
+            id="an IPv4 address behind NAT64",
+        ),
+    ],
+)
+def test_requests_that_show_several_names(rules_: list[Rule], request_: Request, action: str, service: str) -> None:
+    decision = engine(*rules_).decide(request_)
+    assert (decision.action, decision.service) == (action, service)
+
+
+def test_the_block_page_is_not_opened_by_another_name_in_the_client_hello() -> None:
+    one = engine(Rule("all", "block", services=ALL), response=Response(redirect="https://proxy.example/"))
+    assert one.decide(connect("proxy.example", sni="web.whatsapp.com")).action == "block"
+    assert one.decide(connect("proxy.example", sni="proxy.example")).action == "allow"
+
+
+def test_a_slow_expression_does_not_switch_off_the_other_rules() -> None:
+    slow = SiteList("slow", regex=(r"(a|aa)+$",))
+    one = engine(Rule("slow", "allow", sites=(slow,)), Rule("all", "block", services=ALL))
+    assert one.decide(get("http://web.whatsapp.com/" + "a" * 5000 + "!")).action == "block"
