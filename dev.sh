@@ -90,7 +90,7 @@ show_decisions() {
 }
 
 run() {
-    if is_root; then environment=/opt/squid-imhelper; else environment=.venv; fi
+    if is_root; then environment=/opt/squid-imhelper-demo; else environment=.venv; fi
     find_squid
     if [ -z "$squid" ] && is_root; then
         install_packages squid
@@ -107,8 +107,9 @@ run() {
     [ "$port" = 3128 ] || say "127.0.0.1:3128 is taken; this Squid listens on port $port instead."
     folder=$(mktemp -d /tmp/squid-imhelper.XXXXXX)
     trap 'kill $(cat "$folder/tail.pid" 2> /dev/null) 2> /dev/null || :; rm -rf "$folder"' EXIT
-    trap : INT TERM
     chmod 755 "$folder"
+    "$environment/bin/squid-imhelper" squid-conf --policy "$environment/share/squid-imhelper/policy.toml" \
+        > "$folder/imhelper.conf" || give_up "No Squid was started."
     write_squid_conf > "$folder/squid.conf"
     : > "$folder/access.log"
     ! is_root || chown proxy:proxy "$folder" "$folder/access.log"
@@ -126,8 +127,15 @@ Its log follows; the last two fields are service and rule. Ctrl-C ends it.
 EOT
     (trap '' INT; exec tail -n 0 -F "$folder/access.log" 2> /dev/null) &
     printf '%s' $! > "$folder/tail.pid"
+    "$squid" -N -n "imhelper$$" -f "$folder/squid.conf" &
+    pid=$!
+    trap 'kill "$pid" 2> /dev/null || :' INT TERM HUP
     status=0
-    "$squid" -N -n "imhelper$$" -f "$folder/squid.conf" || status=$?
+    wait "$pid" || status=$?
+    while kill -0 "$pid" 2> /dev/null; do # a signal ends the first wait
+        status=0
+        wait "$pid" || status=$?
+    done
     if [ "$status" != 0 ] && [ -e "$folder/cache.log" ]; then tail -n 20 "$folder/cache.log" >&2; fi
     say "Squid has ended."
 }
@@ -143,8 +151,7 @@ cache deny all
 pinger_enable off
 shutdown_lifetime 0 seconds
 EOT
-    "$environment/bin/squid-imhelper" squid-conf --policy "$environment/share/squid-imhelper/policy.toml" |
-        sed "s|/var/log/squid/imhelper.log|$folder/access.log|"
+    sed "s|/var/log/squid/imhelper.log|$folder/access.log|; /^access_log daemon/d" "$folder/imhelper.conf"
     cat << EOT
 http_access allow localhost
 http_access deny all

@@ -73,7 +73,7 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
     )
 
 
-def as_json(finding: Finding, *, dry_run: bool) -> str:
+def as_json(finding: Finding, *, dry_run: bool = False) -> str:
     """One ASCII JSON object."""
     decision, request = finding.decision, finding.request
     return json.dumps(
@@ -92,7 +92,7 @@ def as_json(finding: Finding, *, dry_run: bool) -> str:
     )
 
 
-def as_text(finding: Finding) -> str:
+def as_text(finding: Finding, *, dry_run: bool = False) -> str:
     """One line: action, service, URL, and why."""
     decision = finding.decision
     evidence = decision.evidence
@@ -100,6 +100,7 @@ def as_text(finding: Finding) -> str:
         finding.error or "",
         f"{evidence.kind} {evidence.value}" if evidence else "",
         f'rule "{decision.rule}"' if decision.rule else "",
+        "dry run: let through" if dry_run and decision.action == "block" else "",
     ]
     why = ", ".join(reason for reason in reasons if reason)
     line = f"{decision.action:<8}{decision.service or '-':<24}{finding.url}{f'  ({why})' if why else ''}"

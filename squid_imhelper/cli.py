@@ -133,10 +133,12 @@ def _run(arguments: list[str]) -> int:
         raise ImhelperError("stdout is closed")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack a character
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
-    status: int = options.run(options)
-    sys.stdout.flush()
-    return status
+    try:
+        options = build_parser().parse_args(arguments)
+        status: int = options.run(options)
+        return status
+    finally:  # argparse prints its help and ends
+        sys.stdout.flush()
 
 
 def _is_helper(arguments: list[str]) -> bool:

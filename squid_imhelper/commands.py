@@ -27,9 +27,10 @@ def run_check(options: argparse.Namespace) -> int:
         content_type=options.content_type,
         sni=options.sni,
     )
+    render = as_json if options.json else as_text
     checked = blocked = 0
     for finding in check_all(engine, _inputs(options.urls), circumstances):
-        print(as_json(finding, dry_run=engine.program.response.dry_run) if options.json else as_text(finding))
+        print(render(finding, dry_run=engine.program.response.dry_run))
         checked += finding.error is None
         blocked += finding.decision.action == "block"
     if not checked:

@@ -6,10 +6,14 @@ raised is a fault of the program itself.
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+SHOWN: Final = 160
+"""Characters of a source line that are shown around a problem."""
 
 
 class ImhelperError(Exception):
@@ -36,10 +40,12 @@ class Problem:
         text = f"{self.path}:{self.line}: {self.severity}: {self.message}"
         if self.source:
             margin = f"{self.line:5} | "
-            before = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
+            cut = max(0, self.column - SHOWN // 2)
+            source = self.source[cut : cut + SHOWN]
+            before = "".join("\t" if c == "\t" else " " for c in source[: self.column - 1 - cut])
             pointer = " " * 5 + " | " + before + "^"
             hint = f" {self.suggestion}" if self.suggestion else ""
-            return f"{text}\n{margin}{self.source}\n{pointer}{hint}"
+            return f"{text}\n{margin}{source}\n{pointer}{hint}"
         return f"{text} ({self.suggestion})" if self.suggestion else text
 
 

@@ -24,7 +24,7 @@ from squid_imhelper.model import (
 )
 from squid_imhelper.places import Where
 from squid_imhelper.program import UnknownNameError, select_services
-from squid_imhelper.templates import PLACEHOLDERS, expand, unknown_placeholders
+from squid_imhelper.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
 from squid_imhelper.tomlfile import Document, Table, read_document
 from squid_imhelper.urls import UrlError, normalise_address, normalise_host, normalise_path, parse_connect, parse_url
 
@@ -77,6 +77,8 @@ def read_policy(path: Path, catalogue: Catalogue) -> ReadPolicy:
     response = _read_response(root.table("response"))
     firewall = _read_firewall(root.table("firewall"), catalogue)
     root.finish()
+    if not rules and not document.problems:
+        document.warning((), "there is no rule: everything is allowed")
     document.check()
     return ReadPolicy(Policy(str(path), rules, response, firewall), tuple(document.problems))
 
@@ -142,7 +144,7 @@ def _read_domain(text: str, entry: Table) -> str:
         entry.error("domains", f"'{text}' is no domain", text, "a URL goes into 'urls', an address into 'networks'")
     elif normalise_address(name):
         entry.error("domains", f"'{text}' is an address", text, "it goes into 'networks'")
-    elif not name or "%" in name or " " in text:
+    elif not all(name.split(".")) or "%" in name or " " in text:
         entry.error("domains", f"'{text}' is no domain", text)
     elif len(name.split(".")) < _MIN_LABELS:
         entry.document.warning(entry.at("domains"), f"'{text}' is a whole top-level domain, or a bare host name", text)
@@ -246,10 +248,14 @@ class _RuleReader:
         words = self._list("services", table)
         if words is None:
             return None
+        for word in words:
+            try:
+                select_services(("all", word), self._groups)
+            except UnknownNameError as error:
+                table.error("services", str(error), error.word, error.suggestion or "see 'squid-imhelper services'")
         try:
             chosen = select_services(words, self._groups)
-        except UnknownNameError as error:
-            table.error("services", str(error), error.word, error.suggestion)
+        except UnknownNameError:  # told above
             return frozenset()
         except ImhelperError as error:
             table.error("services", str(error))
@@ -290,6 +296,8 @@ def _template(key: str, table: Table, default: str = "") -> str:
     text = table.text(key, default)
     if len(text.encode()) > MAX_TEXT or not _PRINTABLE.fullmatch(text):
         table.error(key, f"'{key}' is one line of at most {MAX_TEXT} bytes")
+    if stray_brace(text):
+        table.error(key, f"'{key}' has a brace without its partner", text)
     for word in unknown_placeholders(text):
         known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         table.error(key, f"unknown placeholder {{{word}}}; there are {known}", suggestion=suggest(word, PLACEHOLDERS))
@@ -334,7 +342,7 @@ def _read_connect(table: Table) -> str:
         target = parse_connect(text)
     except UrlError:
         target = None
-    if target is None or target.port is None or not re.fullmatch(r".{1,253}:\d+", text):
+    if target is None or target.port is None or not re.fullmatch(r"[^/\s]{1,253}:\d+", text):
         table.error("connect", "'connect' is host:port, as in \"proxy.example:443\"", text)
         return ""
     return target.url

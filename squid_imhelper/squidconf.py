@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.model import Policy
+from squid_imhelper.model import BUILT_IN, Policy
 from squid_imhelper.wire import DEFAULT_FORMAT
 
 TTL: Final = 60
@@ -45,11 +45,15 @@ def render(installation: Installation, policy: Policy, interface: Literal["acl",
         f"# Squid keeps an answer for {TTL} seconds and leaves open tunnels open: a new policy shows after that.",
         "",
     ]
+    if installation.policy == BUILT_IN:
+        head.insert(2, "# There is no policy file: every messenger is blocked for everybody.")
     log = [
         "",
         "# Service and rule of what is blocked (in a dry run: of what would be) are the last two fields.",
         f"logformat imhelper {_LOG} {LOG_FORMATS[interface]}",
         "access_log stdio:/var/log/squid/imhelper.log imhelper",
+        "# The first access_log line ends Squid's own log, so that this one goes on with it.",
+        "access_log daemon:/var/log/squid/access.log squid",
     ]
     return "\n".join(head + lines + log) + "\n"
 

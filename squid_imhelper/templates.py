@@ -13,6 +13,11 @@ def unknown_placeholders(template: str) -> list[str]:
     return [word for word in _PLACEHOLDER.findall(template) if word not in PLACEHOLDERS]
 
 
+def stray_brace(template: str) -> bool:
+    """Whether there is a brace that belongs to no placeholder."""
+    return any(brace in _PLACEHOLDER.sub("", template) for brace in "{}")
+
+
 def expand(template: str, values: Mapping[str, str], encode: Callable[[str], str]) -> str:
     """Puts values, each encoded, into a template; a value that is not known is "-", as in Squid's own lines."""
     return _PLACEHOLDER.sub(lambda m: encode(values.get(m[1]) or "-"), template)

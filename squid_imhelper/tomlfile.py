@@ -8,6 +8,7 @@ keys that nobody asked for. So all problems of a file are told at once.
 
 import re
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -41,6 +42,10 @@ class Document:
         """The whole file as one table."""
         return Table(self, (), self.data)
 
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.text)
+
     def error(self, where: Where, message: str, value: object = None, suggestion: str = "") -> None:
         """Notes an error at `where`; `value` is what stands there and is wrong."""
         self._note(where, message, value, suggestion, "error")
@@ -60,7 +65,7 @@ class Document:
 
     def locate(self, where: Where, value: object = None) -> tuple[int, int, str]:
         """Returns line, column (both from 1) and the source line of a value, or of the nearest thing around it."""
-        start = Places(self.text).find(where, value)
+        start = self._places.find(where, value)
         line_start = self.text.rfind("\n", 0, start) + 1
         source = self.text[line_start:].partition("\n")[0].rstrip("\r")
         return self.text.count("\n", 0, start) + 1, start - line_start + 1, source
@@ -187,6 +192,8 @@ def read_document(path: Path) -> Document:
         ImhelperError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ImhelperError(f"cannot read {path}: it is no regular file")
         return Document(str(path), path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ImhelperError(f"{path} is not UTF-8 text (byte {error.start})") from None

@@ -104,7 +104,8 @@ NO_URLS = [
 def test_where_no_host_is_found_on_error_decides(
     engine: Callable[[str], Engine], url: str, method: str | None, on_error: str
 ) -> None:
-    found = told(engine(f'[response]\non_error = "{on_error}"\n'), url, Circumstances(method=method))
+    policy = f'[[rule]]\naction = "allow"\n[response]\non_error = "{on_error}"\n'
+    found = told(engine(policy), url, Circumstances(method=method))
     assert found["action"] == on_error
     assert "no host in" in str(found["error"])
     assert [found[key] for key in ("host", "port", "service", "rule", "signature")] == [None] * 5

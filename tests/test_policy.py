@@ -1,6 +1,7 @@
 """The policy file: what it means, and every problem of it told where it is."""
 
 import ipaddress
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -569,3 +570,50 @@ def test_any_site_list_is_one_or_an_error_of_ours(policy_file: Write, lists: dic
 def toml_list(texts: list[str]) -> str:
     quoted = ("".join(f"\\U{ord(c):08x}" for c in text) for text in texts)
     return "[" + ", ".join(f'"{text}"' for text in quoted) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(
+            '[[rule]]\nservices = ["facebook", "WhatsApp", "@imm"]\naction = "block"\n',
+            ["'facebook'", "'WhatsApp'", "'@imm'"],
+            id="services",
+        ),
+        pytest.param('[response]\nconnect = "http://p:1"\n', ["'connect' is host:port"], id="connect-is-no-url"),
+        pytest.param('[response]\nmessage = "{host"\n', ["a brace without its partner"], id="stray-brace"),
+        pytest.param('[sites]\na = { domains = ["foo..com"] }\n', ["'foo..com' is no domain"], id="empty-label"),
+    ],
+)
+def test_each_mistake_is_told(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(SourceError) as caught:
+        read_policy(path, CATALOGUE)
+    assert len(caught.value.problems) == len(words)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_policy_without_a_rule_is_told(tmp_path: Path) -> None:
+    """A file that was cut off while it was saved would let everything through without a word."""
+    path = tmp_path / "policy.toml"
+    path.write_text("# nothing\n")
+    (warning,) = read_policy(path, CATALOGUE).warnings
+    assert "everything is allowed" in warning.message
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "policy.toml")
+    with pytest.raises(ImhelperError, match="no regular file"):
+        read_policy(tmp_path / "policy.toml", CATALOGUE)
+
+
+def test_a_long_line_is_shown_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    many = '"slack", ' * 5000
+    path.write_text(f'[[rule]]\nservices = [{many}"slak"]\naction = "block"\n')
+    with pytest.raises(SourceError) as caught:
+        read_policy(path, CATALOGUE)
+    assert "did you mean 'slack'?" in str(caught.value)
+    assert len(str(caught.value)) < 1000

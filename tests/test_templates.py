@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.templates import PLACEHOLDERS, expand, unknown_placeholders
+from squid_imhelper.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
 
 VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http://h/{rule}", "host": ""}
 
@@ -48,3 +48,10 @@ def test_unknown_placeholders_are_told(template, expected):
 def test_every_value_is_encoded_and_no_other_text(before, value):
     template = before.replace("{", "").replace("}", "") + "{url}"
     assert expand(template, {"url": value}, lambda _: "E") == template.replace("{url}", "E")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("{host}", False), ("{host", True), ("host}", True), ("{{host}}", True), ("", False)]
+)
+def test_a_brace_without_its_partner_is_seen(text: str, expected: bool) -> None:
+    assert stray_brace(text) is expected

@@ -280,6 +280,7 @@ def rendered(policy: object, *, interface: str = "acl", options: str = "", concu
     command = [str(HELPER), "squid-conf", "--policy", str(policy), "--with", interface]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     text = text.replace("ttl=60 negative_ttl=60", "ttl=0 negative_ttl=0 cache=0")
+    text = text.replace("access_log daemon:/var/log/squid/access.log squid\n", "")
     if concurrency != 500:
         text = text.replace("concurrency=500", f"concurrency={concurrency}")
     if concurrency == 0:
