@@ -130,6 +130,7 @@ EOT
     "$squid" -N -n "imhelper$$" -f "$folder/squid.conf" &
     pid=$!
     trap 'kill "$pid" 2> /dev/null || :' INT TERM HUP
+    trap '' PIPE
     status=0
     wait "$pid" || status=$?
     while kill -0 "$pid" 2> /dev/null; do # a signal ends the first wait
