@@ -7,10 +7,10 @@ since it needs TLS.
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -199,14 +199,14 @@ def test_helpers_end_with_squid_and_on_reconfigure(start_squid: Start, network: 
 
 
 def helpers_of(squid: Squid) -> set[str]:
-    """Process numbers of the helpers that a Squid has started."""
-    parent = squid.process.pid
-    if squid.network.prefix:  # `ip netns exec` becomes what it starts
-        assert Path(f"/proc/{parent}/exe").exists()
-    children = subprocess.run(
-        ["pgrep", "-P", str(parent), "-f", "squid-imhelper"], capture_output=True, text=True, check=False
-    ).stdout
-    return set(children.split())
+    """Process numbers of the helpers that a Squid has started (`ip netns exec` becomes what it starts)."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # one that has just ended
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(squid.process.pid) and b"squid-imhelper" in (process / "cmdline").read_bytes():
+                found.add(process.name)
+    return found
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="as root only does Squid start helpers as another user")
