@@ -27,7 +27,7 @@ install_packages() {
     status=0
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"; } >&2 || status=$?
     [ -z "$guarded" ] || rm -f "$guard"
-    case " $* " in *" squid"*) ! command -v systemctl > /dev/null || systemctl -q disable squid 2> /dev/null || : ;; esac
+    case " $* " in *" squid"*) update-rc.d squid disable > /dev/null 2>&1 || : ;; esac
     [ "$status" = 0 ] || give_up "apt-get could not install $*"
 }
 
