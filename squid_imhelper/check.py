@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError
 from squid_imhelper.model import Decision, Request, names_of
-from squid_imhelper.urls import UrlError, normalise_host, parse_connect, parse_url, to_text
+from squid_imhelper.urls import Target, UrlError, normalise_host, parse_connect, parse_url, to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,7 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
         UrlError: there is no host in the URL.
     """
     text = to_text(os.fsencode(url))
-    if circumstances.method == "CONNECT" and len(text.split()) > 1:  # to Squid anything is a host; a person has erred
-        raise UrlError(f"no host in {text!r}")
-    target = parse_connect(text) if circumstances.method == "CONNECT" else parse_url(text)
+    target = _read_connect(text) if circumstances.method == "CONNECT" else parse_url(text)
     sni = normalise_host(circumstances.sni or "")
     return Request(
         target=target,
@@ -71,6 +69,16 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
         user_agent=circumstances.user_agent,
         content_type=circumstances.content_type,
     )
+
+
+def _read_connect(text: str) -> Target:
+    """Reads the target of a CONNECT as a person may write it: to Squid, anything before the port is a host."""
+    if len(text.split()) > 1:
+        raise UrlError(f"no host in {text!r}")
+    if "://" not in text[1:]:
+        return parse_connect(text)
+    url = parse_url(text)
+    return Target("", url.host, url.port, None, "")
 
 
 def as_json(finding: Finding, *, dry_run: bool = False) -> str:

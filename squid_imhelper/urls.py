@@ -133,17 +133,13 @@ def parse_connect(text: str) -> Target:
     """Reads the target of a CONNECT: `host:port`, `host`, or (ssl_bump step 1 of Squid) `://host:port`.
 
     All that stands before the last colon is the host to Squid, whatever it is: `a/.example.com` is a sub-domain of
-    `example.com`. Only where a log has written a whole URL does the host end as in a URL.
+    `example.com`, and so is `http:/a/.example.com`.
 
     Raises:
         UrlError: no host can be found in it.
     """
     text = _ascii(text.strip(_BLANKS))
-    if scheme := _SCHEME.match(text):
-        authority = re.split(r"[/\\?#]", text[scheme.end() :], maxsplit=1)[0]
-    else:
-        authority = text.removeprefix("://")
-    host, port = _split_authority(authority.rpartition("@")[2], CONNECT_PORT)
+    host, port = _split_authority(text.removeprefix("://").rpartition("@")[2], CONNECT_PORT)
     name = normalise_host(host)
     if not name:
         raise UrlError(f"no host in {_shown(text)}")

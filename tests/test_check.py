@@ -183,3 +183,11 @@ def test_any_input_is_a_finding(built_in: Engine, url: str, method: str | None) 
     finding = check(built_in, url, Circumstances(method=method))
     assert json.loads(as_json(finding, dry_run=False))["url"] == url
     as_text(finding).encode()
+
+
+@pytest.mark.parametrize(
+    "url", ["web.whatsapp.com:443", "https://web.whatsapp.com/", "https://web.whatsapp.com:443/a?b"]
+)
+def test_a_connect_may_be_written_as_a_url(built_in: Engine, url: str) -> None:
+    found = told(built_in, url, Circumstances(method="CONNECT"))
+    assert (found["host"], found["port"], found["service"]) == ("web.whatsapp.com", 443, "whatsapp")

@@ -162,7 +162,6 @@ CONNECTS = [
     pytest.param("h:x", ("h", None), id="port-of-letters"),
     pytest.param("H.:443", ("h", 443), id="case-and-dot"),
     pytest.param("://10.99.0.1:443", ("10.99.0.1", 443), id="ssl-bump-step-1"),
-    pytest.param("https://h:8443/x", ("h", 8443), id="with-a-scheme"),
     pytest.param("u:p@h:5190", ("h", 5190), id="userinfo"),
     pytest.param("2130706433:443", ("127.0.0.1", 443), id="decimal"),
     pytest.param("[fd99::1]:443", ("fd99::1", 443), id="ipv6"),
