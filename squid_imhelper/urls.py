@@ -133,7 +133,7 @@ def parse_connect(text: str) -> Target:
     """Reads the target of a CONNECT: `host:port`, `host`, or (ssl_bump step 1 of Squid) `://host:port`.
 
     All that stands before the last colon is the host to Squid, whatever it is: `a/.example.com` is a sub-domain of
-    `example.com`, and so is `http:/a/.example.com`.
+    `example.com`.
 
     Raises:
         UrlError: no host can be found in it.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from real_squid import HELPER, IS_ROOT, Network, Squid, rendered, wait_for
+from real_squid import HELPER, IS_ROOT, Network, Squid, listening, rendered, wait_for
 
 pytestmark = pytest.mark.squid
 Start = Callable[..., Squid]
@@ -151,6 +151,7 @@ def test_hazard_0_6_no_mistake_at_start_takes_squid_down(start_squid: Start, int
     assert "Traceback" not in squid.cache_log
     squid.control("reconfigure")
     time.sleep(1)
+    wait_for(lambda: listening(squid.network, squid.port), "Squid to listen again")
     assert squid.process.poll() is None
     assert squid.get("http://www.meebo.com/").status == 200
 
@@ -195,6 +196,7 @@ def test_helpers_end_with_squid_and_on_reconfigure(start_squid: Start, network: 
     assert len(before) >= 3
     squid.control("reconfigure")
     wait_for(lambda: not before & helpers_of(squid), "the old helpers to end")
+    wait_for(lambda: listening(network, squid.port), "Squid to listen again")
     assert squid.get("http://www.meebo.com/").status == 403
 
 
