@@ -268,16 +268,15 @@ def read_fields(words: list[bytes], layout: Layout) -> Fields:
     Raises:
         ProtocolError: a word does not fit.
     """
-    for word, pattern in zip(words, layout.words, strict=True):
-        if pattern is not None and not pattern.fullmatch(word):
-            raise ProtocolError(f"{word[:60]!r} does not fit the layout {layout.text}")
+    parts = [
+        word if pattern is None else pattern.fullmatch(word) for word, pattern in zip(words, layout.words, strict=True)
+    ]
+    if None in parts:
+        raise ProtocolError(f"{words[parts.index(None)][:60]!r} does not fit the layout {layout.text}")
     fields: Fields = {}
     for field, (number, group, decode) in layout.cells.items():
-        value = words[number]
-        pattern = layout.words[number]
-        if pattern is not None:
-            found = pattern.fullmatch(value)
-            value = found[group] if found else ABSENT
-        if value not in (ABSENT, b""):
+        part = parts[number]
+        value = part[group] if isinstance(part, re.Match) else part
+        if value and value != ABSENT:
             fields[field] = decode(value)
     return fields

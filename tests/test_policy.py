@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.catalogue import Catalogue
+from squid_imhelper.catalogue import Catalogue, load_catalogue
 from squid_imhelper.errors import ImhelperError, Problem, SourceError
 from squid_imhelper.model import FirewallSettings, Interval, Policy, Response, Rule, Service, SiteList
 from squid_imhelper.policy import MAX_TEXT, built_in_policy, read_policy
@@ -617,3 +617,15 @@ def test_a_long_line_is_shown_in_part(tmp_path: Path) -> None:
         read_policy(path, CATALOGUE)
     assert "did you mean 'slack'?" in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"), [("policy.toml", []), ("recipe-2006.toml", ["64.12.25.0/22", "216.155.193.0/22"])]
+)
+def test_the_shipped_policies_can_be_used(name: str, warned: list[str]) -> None:
+    """The recipe keeps its two networks as they stood, host bits and all, and is told about them."""
+    read = read_policy(Path(__file__).parents[1] / "conf" / name, load_catalogue())
+    assert read.policy.rules
+    assert len(read.warnings) == len(warned)
+    for warning, network in zip(read.warnings, warned, strict=True):
+        assert f"'{network}' has host bits set" in warning.message

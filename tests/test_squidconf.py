@@ -1,5 +1,6 @@
 """The squid.conf lines: golden, refused where Squid could not read them, and accepted by a real Squid."""
 
+import os
 import shutil
 import subprocess
 import uuid
@@ -16,7 +17,8 @@ from squid_imhelper.model import Policy, Rule
 from squid_imhelper.squidconf import EXTRAS, TTL, Installation, render
 from squid_imhelper.wire import DEFAULT_FORMAT
 
-SQUID = shutil.which("squid")
+SQUID = shutil.which("squid", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+CONF = Path(__file__).parents[1] / "conf"
 
 PLACES = Installation("/usr/bin/squid-imhelper", "/etc/squid-imhelper/policy.toml", "/usr/share/imhelper/ERR_MESSENGER")
 PLAIN = Policy("policy.toml", (Rule("all", "block"),))
@@ -100,7 +102,6 @@ def test_no_port_is_opened() -> None:
 def test_a_real_squid_accepts_the_lines(
     tmp_path: Path, places: Installation, policy: Policy, interface: Interface, name: str
 ) -> None:
-    assert SQUID is not None
     helper = tmp_path / "helper"
     helper.write_text("#!/bin/sh\nexec cat\n")
     helper.chmod(0o755)
@@ -110,10 +111,43 @@ def test_a_real_squid_accepts_the_lines(
         f"http_port 127.0.0.1:3999\npid_filename {tmp_path}/pid\ncache_log {tmp_path}/cache.log\n"
         f"{lines}http_access allow all\n"
     )
+    assert_squid_accepts(conf)
+
+
+def assert_squid_accepts(conf: Path) -> None:
     service = f"imh{uuid.uuid4().hex[:12]}"
     done = subprocess.run(
-        [SQUID, "-n", service, "-k", "parse", "-f", str(conf)], capture_output=True, text=True, timeout=60, check=False
+        [str(SQUID), "-n", service, "-k", "parse", "-f", str(conf)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert not [line for line in said.split("\n") if "ERROR" in line or "FATAL" in line or "WARNING" in line], said
+
+
+SHIPPED = Installation(
+    "/opt/squid-imhelper/bin/squid-imhelper",
+    "/etc/squid-imhelper/policy.toml",
+    "/opt/squid-imhelper/share/squid-imhelper/ERR_MESSENGER",
+)
+
+
+@pytest.mark.parametrize("interface", ["acl", "rewrite"])
+def test_the_shipped_examples_hold_what_is_printed(interface: Interface) -> None:
+    assert render(SHIPPED, PLAIN, interface, 5) in (CONF / f"squid-{interface}.conf").read_text()
+
+
+@pytest.mark.squid
+@pytest.mark.skipif(SQUID is None, reason="squid is not installed")
+@pytest.mark.parametrize("interface", ["acl", "rewrite"])
+def test_a_real_squid_accepts_the_shipped_examples(tmp_path: Path, interface: Interface) -> None:
+    """As they are, but for the helper, which need not be installed where they say."""
+    helper = tmp_path / "helper"
+    helper.write_text("#!/bin/sh\nexec cat\n")
+    helper.chmod(0o755)
+    conf = tmp_path / "squid.conf"
+    conf.write_text((CONF / f"squid-{interface}.conf").read_text().replace(SHIPPED.helper, str(helper)))
+    assert_squid_accepts(conf)
