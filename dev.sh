@@ -120,7 +120,7 @@ Squid listens on 127.0.0.1:$port, with the policy $environment/share/squid-imhel
   curl -x 127.0.0.1:$port http://www.meebo.com/                    # a web messenger: the error page names it
   curl -x 127.0.0.1:$port -A MSMSGS http://example.com/            # MSN's user agent, wherever it goes
   curl -x 127.0.0.1:$port https://web.whatsapp.com/                # CONNECT: refused with 403
-  curl -x 127.0.0.1:$port http://notmeebo.com/                     # no messenger: goes out (503 without an Internet)
+  curl -x 127.0.0.1:$port http://notmeebo.com/                     # no messenger: goes out (an error page of Squid without an Internet)
 
 Its log follows; the last two fields are service and rule. Ctrl-C ends it.
 
