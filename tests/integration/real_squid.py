@@ -25,6 +25,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 EXEMPT = "192.168.1.16"
 IS_ROOT = os.geteuid() == 0
 _numbers = itertools.count(1)
+_ports = iter(range(20000 + os.getpid() % 5000, 32000))
 
 
 def why_not() -> str:
@@ -128,10 +129,18 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that no other call has got: what is free here may be taken in the namespace in which the tests run.
+
+    Below those that connections get by themselves, for the same reason.
+    """
+    for port in _ports:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is left")
 
 
 def listening(network: Network, port: int) -> bool:
@@ -208,7 +217,13 @@ class Squid:
 
     @property
     def cache_log(self) -> str:
-        return (self.folder / "cache.log").read_text(errors="replace")
+        path = self.folder / "cache.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it has said that it takes connections: somebody else may listen on its port."""
+        return "connections at conn" in self.cache_log and f":{self.port} " in self.cache_log
 
     def control(self, word: str) -> None:
         assert SQUID
@@ -266,10 +281,8 @@ def new_squid(network: Network, origin: int, lines: str, port_options: str, dire
     assert SQUID
     process = network.start(SQUID, "-N", "-n", folder.name, "-f", folder / "squid.conf", stderr=subprocess.DEVNULL)
     squid = Squid(network, folder, port, process)
-    wait_for(lambda: process.poll() is not None or listening(network, port), "Squid")
+    wait_for(lambda: process.poll() is not None or squid.accepts, "Squid")
     assert process.poll() is None, squid.cache_log[-3000:]
-    time.sleep(0.2)  # the probe of the port is logged, too
-    squid._read = (folder / "access.log").stat().st_size
     return squid
 
 
