@@ -11,6 +11,7 @@ from squid_imhelper.urls import normalise_address
 MAX_PORT: Final = 65535
 _MAPPED_BITS: Final = 96  # of ::ffff:0:0/96, in which IPv4 addresses stand
 
+_SITE_PREFIX: Final = {4: 24, 6: 48}
 _PORT_DIGITS: Final = 5
 _ALL_IPV4: Final = 0xFFFFFFFF
 _SIX_TO_FOUR: Final = 0x2002
@@ -117,6 +118,12 @@ def embedded_ipv4(address: str) -> str:
     if number >> 32 in _IPV4_BEHIND and number & _ALL_IPV4 > _LOOPBACK:
         return str(ipaddress.IPv4Address(number & _ALL_IPV4))
     return ""
+
+
+def client_network(address: str) -> str:
+    """Returns the network of a client that tells the site and not the person: /24, or /48 for IPv6."""
+    version, _ = as_number(address)
+    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/{_SITE_PREFIX[version]}", strict=False))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

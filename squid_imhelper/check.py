@@ -16,6 +16,7 @@ class Circumstances:
     """What is known of the requests besides their URLs; None is unknown."""
 
     client: str | None = None
+    user: str | None = None
     method: str | None = None
     user_agent: str | None = None
     content_type: str | None = None
@@ -33,21 +34,21 @@ class Finding:
     error: str | None = None
 
 
-def check_all(engine: Engine, urls: Iterable[str], circumstances: Circumstances) -> Iterator[Finding]:
-    """Decides every input that is not blank, in order."""
+def check_all(engine: Engine, urls: Iterable[str], circumstances: Circumstances, now: float) -> Iterator[Finding]:
+    """Decides every input that is not blank, in order, as at this instant."""
     for url in urls:
         if url.strip():
-            yield check(engine, url, circumstances)
+            yield check(engine, url, circumstances, now)
 
 
-def check(engine: Engine, url: str, circumstances: Circumstances) -> Finding:
+def check(engine: Engine, url: str, circumstances: Circumstances, now: float) -> Finding:
     """Decides one input; where no host can be found, and where the policy fails, as `on_error` says."""
     try:
         request = build_request(url, circumstances)
     except UrlError as error:
         return Finding(url, circumstances.client, Decision(engine.program.response.on_error), error=str(error))
     try:
-        return Finding(url, circumstances.client, engine.decide(request), request)
+        return Finding(url, circumstances.client, engine.decide(request, now), request)
     except ImhelperError as error:
         return Finding(url, circumstances.client, Decision(engine.program.response.on_error), request, str(error))
 
@@ -66,6 +67,7 @@ def build_request(url: str, circumstances: Circumstances) -> Request:
         names=names_of(target, sni),
         method=circumstances.method,
         client=circumstances.client,
+        user=circumstances.user,
         user_agent=circumstances.user_agent,
         content_type=circumstances.content_type,
     )

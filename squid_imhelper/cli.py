@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from squid_imhelper import __version__
-from squid_imhelper.commands import run_check, run_services, run_squid_conf
+from squid_imhelper.commands import run_check, run_compile, run_lint, run_services, run_squid_conf
 from squid_imhelper.errors import ImhelperError
 from squid_imhelper.loading import DEFAULT_POLICY
 from squid_imhelper.model import BUILT_IN
@@ -23,6 +23,8 @@ from squid_imhelper.wire import ACL, REWRITE
 
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
+_SHORTEST_PERIOD: Final = 1
+_LONGEST_PERIOD: Final = 3600
 
 
 class UsageError(ImhelperError):
@@ -47,12 +49,16 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     policy = _Parser(add_help=False)
     policy.add_argument(
-        "--policy", metavar="FILE", help=f"a policy file, or the word {BUILT_IN} (default: {DEFAULT_POLICY})"
+        "--policy",
+        metavar="FILE",
+        help=f"a policy, a compiled program, or the word {BUILT_IN} (default: {DEFAULT_POLICY})",
     )
     helper = _helper_options(policy)
     _acl_options(commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout"))
     _rewrite_options(commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout"))
     _check_options(commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why"))
+    _compile_options(commands.add_parser("compile", parents=[policy], help="policy, catalogue and lists in one file"))
+    commands.add_parser("lint", parents=[policy], help="every problem of a policy at once").set_defaults(run=run_lint)
     _services_options(commands.add_parser("services", help="the catalogue of messengers"))
     _squid_conf_options(commands.add_parser("squid-conf", parents=[policy], help="prints the lines for squid.conf"))
     return parser
@@ -65,6 +71,11 @@ def _helper_options(policy: _Parser) -> _Parser:
         "--on-error",
         choices=("allow", "block"),
         help="the answer where none can be found (default: the policy's, or allow)",
+    )
+    helper.add_argument("--audit", metavar="FILE", default="", help="append a JSON line for each block; or syslog:")
+    helper.add_argument("--metrics", metavar="FILE", default="", help="write counters there, for Prometheus")
+    helper.add_argument(
+        "--metrics-period", metavar="SECONDS", type=_seconds, default=15.0, help="(default: %(default)s)"
     )
     helper.add_argument("--dry-run", action="store_true", help="block nothing; tag= and log= show what would have been")
     return helper
@@ -84,6 +95,8 @@ def _rewrite_options(rewrite: argparse.ArgumentParser) -> None:
 def _check_options(check: argparse.ArgumentParser) -> None:
     check.add_argument("urls", nargs="+", metavar="URL", help="a URL, host:port with --method CONNECT, or - for stdin")
     check.add_argument("--client", metavar="IP", type=_address, help="the client's address (default: unknown)")
+    check.add_argument("--user", metavar="NAME", help="the name that Squid knows (default: unknown)")
+    check.add_argument("--at", metavar="TIME", help="when, in ISO 8601 (default: now)")
     check.add_argument("--user-agent", metavar="UA", help="the User-Agent header (default: unknown)")
     check.add_argument("--method", metavar="M", help="the request method (default: unknown)")
     check.add_argument("--content-type", metavar="T", help="the Content-Type header (default: unknown)")
@@ -91,6 +104,11 @@ def _check_options(check: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="one JSON object a line")
     check.add_argument("--exit-code", action="store_true", help="exit with 1 when something is blocked")
     check.set_defaults(run=run_check)
+
+
+def _compile_options(compiler: argparse.ArgumentParser) -> None:
+    compiler.add_argument("-o", dest="output", metavar="PROGRAM", required=True, help="where the program goes")
+    compiler.set_defaults(run=run_compile)
 
 
 def _services_options(services: argparse.ArgumentParser) -> None:
@@ -164,3 +182,10 @@ def _address(text: str) -> str:
     if address is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no IP address")
     return address
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not _SHORTEST_PERIOD <= seconds <= _LONGEST_PERIOD:
+        raise argparse.ArgumentTypeError(f"{_SHORTEST_PERIOD} to {_LONGEST_PERIOD} seconds")
+    return seconds

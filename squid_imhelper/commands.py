@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.loading import load_engine, policy_name
+from squid_imhelper.loading import build_program, load_engine, policy_name
 from squid_imhelper.model import BUILT_IN
 
 FINDINGS: Final = 1
@@ -18,10 +19,15 @@ FINDINGS: Final = 1
 def run_check(options: argparse.Namespace) -> int:
     """Decides URLs offline."""
     from squid_imhelper.check import Circumstances, as_json, as_text, check_all
+    from squid_imhelper.schedule import common_zone, parse_instant
 
     engine = load_engine(options.policy, _warn)
+    now = (
+        time.time() if options.at is None else parse_instant(options.at, common_zone(engine.program.schedules.values()))
+    )
     circumstances = Circumstances(
         client=options.client,
+        user=options.user,
         method=options.method.upper() if options.method else None,
         user_agent=options.user_agent,
         content_type=options.content_type,
@@ -29,13 +35,46 @@ def run_check(options: argparse.Namespace) -> int:
     )
     render = as_json if options.json else as_text
     checked = blocked = 0
-    for finding in check_all(engine, _inputs(options.urls), circumstances):
+    for finding in check_all(engine, _inputs(options.urls), circumstances, now):
         print(render(finding, dry_run=engine.program.response.dry_run))
         checked += finding.error is None
         blocked += finding.decision.action == "block"
     if not checked:
         raise ImhelperError("nothing could be checked: there is no URL in the input")
     return FINDINGS if options.exit_code and blocked else 0
+
+
+def run_compile(options: argparse.Namespace) -> int:
+    """Writes the program of a policy."""
+    from squid_imhelper.programfile import is_program, save_program, verify_program
+
+    name, output = policy_name(options.policy), Path(options.output)
+    if name != BUILT_IN and is_program(Path(name)):
+        raise ImhelperError(f"{name} is a program already; 'lint' verifies it")
+    if name != BUILT_IN and output.exists() and output.samefile(name):
+        raise ImhelperError(f"{output} is the policy itself")
+    save_program(build_program(name, _warn), output)
+    verify_program(output)
+    return 0
+
+
+def run_lint(options: argparse.Namespace) -> int:
+    """Prints every problem of a policy, and what it cannot do."""
+    from squid_imhelper.catalogue import load_catalogue
+    from squid_imhelper.lint import lint
+    from squid_imhelper.programfile import is_program, verify_program
+
+    name = policy_name(options.policy)
+    if name != BUILT_IN and is_program(Path(name)):
+        verify_program(Path(name))
+        print(f"{name}: every digest fits")
+        return 0
+    report = lint(name, load_catalogue(), time.time())
+    for problem in report.problems:
+        print(problem)
+    for line in report.summary:
+        print(line)
+    return FINDINGS if report.errors else 0
 
 
 def run_services(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from squid_imhelper.catalogue import Catalogue
 from squid_imhelper.model import Policy, Signature
 from squid_imhelper.program import Program, ServiceName
+from squid_imhelper.sites import compile_site_list
 from squid_imhelper.templates import expand
 from squid_imhelper.urls import parse_url
 
@@ -25,10 +26,19 @@ def compile_policy(policy: Policy, catalogue: Catalogue) -> Program:
         rules=policy.rules,
         response=policy.response,
         open_targets=_open_targets(policy),
+        audit=policy.audit,
+        sites={name: compile_site_list(policy.sites[name]) for name in sorted(_named_lists(policy))},
+        schedules={name: policy.schedules[name] for rule in policy.rules for name in rule.schedules or ()},
+        files=policy.files,
     )
+
+
+def _named_lists(policy: Policy) -> set[str]:
+    return {name for rule in policy.rules for name in (*(rule.sites or ()), *rule.except_sites)}
 
 
 def _open_targets(policy: Policy) -> frozenset[tuple[str, int]]:
     """Where blocked requests are sent must itself be open."""
-    target = parse_url(expand(policy.response.redirect, {}, str))
-    return frozenset({(target.host, target.port)} if target.port is not None else ())
+    redirects = {rule.redirect for rule in policy.rules if rule.redirect} | {policy.response.redirect}
+    targets = [parse_url(expand(redirect, {}, str)) for redirect in redirects]
+    return frozenset((target.host, target.port) for target in targets if target.port is not None)

@@ -1,83 +1,17 @@
-"""Decisions: what a policy says about a request. No files, no state but memos, no clock but for slow expressions."""
+"""Decisions: what a policy says about a request at a time. No files, no clock; no state but memos and what applies."""
 
-import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-import regex
-
+from squid_imhelper import schedule
 from squid_imhelper.addresses import as_number
-from squid_imhelper.errors import ImhelperError
-from squid_imhelper.matcher import Matcher, suffixes
+from squid_imhelper.expressions import ExpressionTimeoutError
+from squid_imhelper.matcher import Matcher
 from squid_imhelper.memo import ENTRIES
-from squid_imhelper.model import Action, Decision, Evidence, Interval, Request, Rule, Signature, SiteList
+from squid_imhelper.model import Action, Decision, Evidence, Request, Rule, Signature
 from squid_imhelper.program import Program, select_services
-
-REGEX_TIMEOUT: Final = 0.05
-"""Seconds that one expression of the administrator's may take for one URL."""
-
-
-class RegexTimeoutError(ImhelperError):
-    """An expression took too long."""
-
-
-class AddressSet:
-    """Addresses as sorted intervals that do not overlap, searched by halving."""
-
-    def __init__(self, intervals: Sequence[Interval]) -> None:
-        self._starts = [interval[:2] for interval in intervals]
-        self._ends = [(interval[0], interval[2]) for interval in intervals]
-
-    def __contains__(self, address: tuple[int, int]) -> bool:
-        n = bisect.bisect_right(self._starts, address) - 1
-        return n >= 0 and address <= self._ends[n]
-
-
-class Sites:
-    """One site list, indexed."""
-
-    def __init__(self, sites: SiteList) -> None:
-        self._domains = frozenset(sites.domains)
-        self._urls: dict[str, list[tuple[int | None, str]]] = {}
-        for host, port, path in sites.urls:
-            self._urls.setdefault(host, []).append((port, path))
-        self._regex = [regex.compile(pattern) for pattern in sites.regex]
-        self._networks = AddressSet(sites.networks)
-        self._ports = frozenset(sites.ports)
-
-    def evidence(self, request: Request, name: str) -> Evidence | None:
-        """Returns what puts a request for this name on the list, or None.
-
-        Raises:
-            RegexTimeoutError: an expression took too long.
-        """
-        target = request.target
-        for suffix in suffixes(name):
-            if suffix in self._domains:
-                return Evidence("site", suffix)
-            for port, path in self._urls.get(suffix, ()):
-                if port in (None, target.port) and _path_holds(path, target.path):
-                    return Evidence("site", suffix + path)
-        if as_number(name) in self._networks:
-            return Evidence("site", name)
-        if target.port in self._ports:
-            return Evidence("site", str(target.port))
-        return self._search(target._replace(host=name).url)
-
-    def _search(self, url: str) -> Evidence | None:
-        for pattern in self._regex:
-            try:
-                if pattern.search(url, timeout=REGEX_TIMEOUT):
-                    return Evidence("regex", pattern.pattern)
-            except TimeoutError:
-                raise RegexTimeoutError(f"the expression '{pattern.pattern}' took too long") from None
-        return None
-
-
-def _path_holds(wanted: str, path: str | None) -> bool:
-    """On a segment boundary; nothing holds for an unknown path."""
-    return path is not None and (path == wanted or path.startswith(wanted.rstrip("/") + "/"))
+from squid_imhelper.sites import AddressSet, Sites, any_evidence
 
 
 class Holds(NamedTuple):
@@ -90,17 +24,17 @@ class Holds(NamedTuple):
 class CompiledRule:
     """One rule, its conditions indexed, the cheap ones asked first."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, sites: Mapping[str, Sites]) -> None:
         self.rule = rule
         self._clients = None if rule.clients is None else AddressSet(rule.clients)
-        self._sites = None if rule.sites is None else [Sites(sites) for sites in rule.sites]
-        self._except_sites = [Sites(sites) for sites in rule.except_sites]
+        self._sites = None if rule.sites is None else [sites[name] for name in rule.sites]
+        self._except_sites = [sites[name] for name in rule.except_sites]
 
-    def evidence(self, request: Request, views: "Views") -> Holds | None:
-        """Returns why the rule holds for a request, or None where it does not.
+    def evidence(self, request: Request, views: "Views", now: float) -> Holds | None:
+        """Returns why the rule holds for a request, or None where it does not; when it applies is not asked here.
 
         Raises:
-            RegexTimeoutError: an expression took too long.
+            ExpressionTimeoutError: an expression took too long.
         """
         rule = self.rule
         if rule.users is not None and request.user not in rule.users:
@@ -113,16 +47,16 @@ class CompiledRule:
         agent = next((text for text in rule.user_agents or () if text in (request.user_agent or "")), None)
         if rule.user_agents is not None and agent is None:
             return None
-        site = None if self._sites is None else self._site(self._sites, request, views)
+        site = None if self._sites is None else self._site(self._sites, request, views, now)
         if self._sites is not None and site is None:
             return None
-        if self._except_sites and _every(self._except_sites, request, views):
+        if self._except_sites and _every(self._except_sites, request, views, now):
             return None
         return Holds(signature, site or (Evidence("user_agent", agent) if agent else None))
 
-    def _site(self, lists: Sequence[Sites], request: Request, views: "Views") -> Evidence | None:
+    def _site(self, lists: Sequence[Sites], request: Request, views: "Views", now: float) -> Evidence | None:
         """Who is let through must be let through by every name he shows; who is blocked, by any."""
-        return _every(lists, request, views) if self.rule.action == "allow" else _any(lists, request)
+        return _every(lists, request, views, now) if self.rule.action == "allow" else _any(lists, request, now)
 
     def _signature(self, views: "Views", services: frozenset[str]) -> Signature | None:
         """Returns what makes a request one of these services.
@@ -156,52 +90,60 @@ class Views(NamedTuple):
     by_name: Sequence[Sequence[Signature]]
 
 
-def _any(lists: Sequence[Sites], request: Request) -> Evidence | None:
-    for name in request.names:
-        for sites in lists:
-            if found := sites.evidence(request, name):
-                return found
-    return None
+def _any(lists: Sequence[Sites], request: Request, now: float) -> Evidence | None:
+    return next((found for name in request.names if (found := any_evidence(lists, request, name, now))), None)
 
 
-def _every(lists: Sequence[Sites], request: Request, views: Views) -> Evidence | None:
+def _every(lists: Sequence[Sites], request: Request, views: Views, now: float) -> Evidence | None:
     """Every name must be on a list; but an address beside a name, if it is nobody's, is just where that name is."""
     names = request.names
     if len(names) > 1:
         names = tuple(n for n, own in zip(names, views.by_name, strict=True) if own or as_number(n) == (0, 0)) or names
     found: Evidence | None = None
     for name in names:
-        found = next((evidence for sites in lists if (evidence := sites.evidence(request, name))), None)
+        found = any_evidence(lists, request, name, now)
         if found is None:
             return None
     return found
 
 
 class Engine:
-    """A program at work. It is never changed: a new policy is a new engine."""
+    """A program at work. It is never changed: a new policy is a new engine.
+
+    Which rules apply at a time is worked out when it changes, and not for each request.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self._matcher = Matcher(program)
-        self._rules = [CompiledRule(rule) for rule in program.rules]
+        sites = {name: Sites(tables) for name, tables in program.sites.items()}
+        self._rules = [CompiledRule(rule, sites) for rule in program.rules]
         self._groups = {service: name.group for service, name in program.services.items()}
         self._select = lru_cache(ENTRIES)(lambda words: select_services(words, self._groups))
+        self._in_force: list[CompiledRule] = []
+        self._since = self._until = 0.0
 
-    def decide(self, request: Request) -> Decision:
+    def decide(self, request: Request, now: float) -> Decision:
         """Returns what the policy says: the first rule whose every condition holds decides; none: allow.
 
+        Args:
+            request: what is asked.
+            now: the instant for which it is asked, in seconds since 1970.
+
         Raises:
-            RegexTimeoutError: an expression of the policy took too long, and no other rule blocks.
+            ExpressionTimeoutError: an expression of the policy took too long, and no other rule blocks.
         """
+        if not self._since <= now < self._until:
+            self._put_in_force(now)
         views = self._views(request)
         known = views.all[0] if views.all else None
         if self._is_open(request, views):
             return self._decision("allow", None, known, None)
-        slow: RegexTimeoutError | None = None
-        for rule in self._rules:
+        slow: ExpressionTimeoutError | None = None
+        for rule in self._in_force:
             try:
-                holds = rule.evidence(request, views)
-            except RegexTimeoutError as error:  # whoever can slow one expression down must not switch off the others
+                holds = rule.evidence(request, views, now)
+            except ExpressionTimeoutError as error:  # who can slow one expression down must not switch off the others
                 slow = error
                 continue
             if holds and slow and rule.rule.action != "block":
@@ -212,6 +154,18 @@ class Engine:
         if slow:
             raise slow
         return self._decision("allow", None, known, None)
+
+    def next_change(self, now: float) -> float:
+        """Returns a later instant up to which the same rules apply as at this one; infinity where nothing changes."""
+        rules = self.program.rules
+        dates = (at for rule in rules for at in (rule.start, rule.end) if at is not None and at > now)
+        changes = (schedule.next_change(own, now) for own in self.program.schedules.values())
+        return min((*dates, *changes), default=float("inf"))
+
+    def _put_in_force(self, now: float) -> None:
+        held = {name for name, own in self.program.schedules.items() if schedule.holds(own, now)}
+        self._in_force = [rule for rule in self._rules if _applies(rule.rule, held, now)]
+        self._since, self._until = now, self.next_change(now)
 
     def decide_services(self, request: Request, words: tuple[str, ...]) -> Decision:
         """Returns whether a request is one of the services named, whatever the rules say.
@@ -255,4 +209,12 @@ class Engine:
             rule=rule.name if rule else None,
             evidence=evidence,
             message=(rule.message if rule else "") or self.program.response.message,
+            redirect=(rule.redirect if rule else "") or self.program.response.redirect,
         )
+
+
+def _applies(rule: Rule, held: set[str], now: float) -> bool:
+    """Whether it is time for a rule, when these schedules hold."""
+    if (rule.start is not None and now < rule.start) or (rule.end is not None and now >= rule.end):
+        return False
+    return rule.schedules is None or not held.isdisjoint(rule.schedules)

@@ -1,34 +1,56 @@
-"""From the word behind `--policy` to an engine."""
+"""From the word behind `--policy` to a program that can be used.
 
+What reads sources is imported when it is needed only: the process that Squid starts needs none of it, since it is given
+a compiled program, or has a child compile one.
+"""
+
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from squid_imhelper.engine import Engine
 from squid_imhelper.model import BUILT_IN
+from squid_imhelper.program import Program
+from squid_imhelper.programfile import is_program, load_program
 
 DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
 
 
 def load_engine(policy: str | None, warn: Callable[[str], None]) -> Engine:
-    """Builds the engine of a policy file or of the built-in policy, and hands every warning about it to `warn`.
+    """Builds the engine of a policy file, of a program or of the built-in policy, and hands warnings to `warn`.
 
     Raises:
         ImhelperError: the policy cannot be used.
     """
-    # What reads sources is not imported at start: a helper with a compiled policy has no use for it.
+    name = policy_name(policy)
+    if name != BUILT_IN and is_program(Path(name)):
+        return Engine(load_program(Path(name)))
+    return Engine(build_program(name, warn))
+
+
+def build_program(name: str, warn: Callable[[str], None]) -> Program:
+    """Compiles a policy file, or the built-in policy, and holds it to its own expectations.
+
+    Raises:
+        ImhelperError: the policy cannot be used.
+    """
     from squid_imhelper.catalogue import load_catalogue
     from squid_imhelper.compiler import compile_policy
     from squid_imhelper.policy import built_in_policy, read_policy
 
     catalogue = load_catalogue()
-    name = policy_name(policy)
     if name == BUILT_IN:
-        return Engine(compile_policy(built_in_policy(catalogue), catalogue))
+        return compile_policy(built_in_policy(catalogue), catalogue)
     read = read_policy(Path(name), catalogue)
     for warning in read.warnings:
         warn(str(warning))
-    return Engine(compile_policy(read.policy, catalogue))
+    program = compile_policy(read.policy, catalogue)
+    if read.expectations:
+        from squid_imhelper.expectations import check_expectations
+
+        check_expectations(Engine(program), read.expectations, read.document, time.time())
+    return program
 
 
 def policy_name(policy: str | None) -> str:

@@ -1,5 +1,6 @@
 """The vocabulary: frozen records that every other module speaks in, and no behaviour beyond reading them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NamedTuple
@@ -143,13 +144,17 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to a request: what to do, what it is, which rule said so, and the evidence for what it is."""
+    """The answer to a request: what to do, what it is, which rule said so, and the evidence for what it is.
+
+    `message` and `redirect` are the templates that count for it.
+    """
 
     action: Action
     service: str | None = None
     rule: str | None = None
     evidence: Evidence | None = None
     message: str = ""
+    redirect: str = ""
 
 
 Interval = tuple[int, int, int]
@@ -160,22 +165,38 @@ Interval = tuple[int, int, int]
 class SiteList:
     """An administrator's own sites. A request is on the list when any one of its entries fits.
 
-    `urls` are (host suffix, port or None, path); `networks` hold for an address in place of a host name.
+    `domains` stand for their sub-domains too, `hosts` for themselves only. `urls` are "host/path" or "host:port/path",
+    the host a domain, the path without a slash at its end. `networks` hold for an address in place of a host name.
     """
 
     name: str
     domains: tuple[str, ...] = ()
-    urls: tuple[tuple[str, int | None, str], ...] = ()
+    hosts: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
     regex: tuple[str, ...] = ()
     networks: tuple[Interval, ...] = ()
     ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Stretches of the week by the clock on the wall of a time zone (IANA name), in seconds since Monday, 0:00.
+
+    They are sorted and do not touch; each ends before the second it names.
+    """
+
+    name: str
+    zone: str
+    stretches: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule: an action, and the conditions that must all hold. `None` stands for a condition that is not there.
 
-    An empty collection is a condition that nothing meets. `line` is where the rule stands in its policy, 0 for none.
+    An empty collection is a condition that nothing meets. Schedules and site lists are named; any one of them will do.
+    `start` and `end` are instants, the second one not included. `redirect` and `message` are those of the response
+    where they are empty. `line` is where the rule stands in its policy, 0 for none.
     """
 
     name: str
@@ -185,9 +206,13 @@ class Rule:
     services: frozenset[str] | None = None
     include: frozenset[Flag] = frozenset()
     user_agents: tuple[str, ...] | None = None
-    sites: tuple[SiteList, ...] | None = None
-    except_sites: tuple[SiteList, ...] = ()
+    sites: tuple[str, ...] | None = None
+    except_sites: tuple[str, ...] = ()
+    schedules: tuple[str, ...] | None = None
+    start: float | None = None
+    end: float | None = None
     message: str = ""
+    redirect: str = ""
     line: int = 0
 
 
@@ -200,6 +225,33 @@ class Response:
     connect: str = ""
     on_error: Literal["allow", "block"] = "allow"
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What an audit log may tell: how much of a URL, and of a client's address."""
+
+    log_urls: Literal["full", "host", "none"] = "full"
+    log_clients: Literal["full", "network", "none"] = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a policy says should come out for a request. None: unknown, or not asked for; `at` is an instant.
+
+    `service` is "" where the request should be no messenger.
+    """
+
+    url: str
+    action: Action | None = None
+    service: str | None = None
+    client: str | None = None
+    user: str | None = None
+    method: str | None = None
+    user_agent: str | None = None
+    content_type: str | None = None
+    sni: str | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +269,16 @@ class FirewallSettings:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The ordered rules and settings, resolved against the catalogue. `path` is the file, or "built-in"."""
+    """The ordered rules and settings, resolved against the catalogue. `path` is the file, or "built-in".
+
+    `files` are those that were read besides it.
+    """
 
     path: str
     rules: tuple[Rule, ...]
     response: Response = field(default_factory=Response)
     firewall: FirewallSettings = field(default_factory=FirewallSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    sites: Mapping[str, SiteList] = field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    files: tuple[str, ...] = ()

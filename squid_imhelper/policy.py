@@ -1,57 +1,50 @@
 """The policy: `policy.toml` read, checked and resolved against the catalogue, with every problem told at its line."""
 
-import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-import regex
-
-from squid_imhelper.addresses import merge, parse_interval, parse_ports
+from squid_imhelper.addresses import merge
 from squid_imhelper.catalogue import Catalogue
+from squid_imhelper.compressed import read_lines
+from squid_imhelper.definitions import Definitions, read_definitions, read_intervals
 from squid_imhelper.errors import ImhelperError, Problem, suggest
-from squid_imhelper.model import (
-    ACTIONS,
-    BUILT_IN,
-    FLAGS,
-    FirewallSettings,
-    Flag,
-    Interval,
-    Policy,
-    Response,
-    Rule,
-    SiteList,
-)
-from squid_imhelper.places import Where
+from squid_imhelper.listfiles import LeftOut
+from squid_imhelper.model import ACTIONS, BUILT_IN, FLAGS, Expectation, Flag, Interval, Policy, Rule
 from squid_imhelper.program import UnknownNameError, select_services
-from squid_imhelper.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
+from squid_imhelper.schedule import common_zone, instant_of, local_zone_name
+from squid_imhelper.settings import (
+    MAX_TEXT,
+    PRINTABLE,
+    read_audit,
+    read_firewall,
+    read_redirect,
+    read_response,
+    read_template,
+)
 from squid_imhelper.tomlfile import Document, Table, read_document
-from squid_imhelper.urls import UrlError, normalise_address, normalise_host, normalise_path, parse_connect, parse_url
+from squid_imhelper.urls import normalise_address
 
 LEFT_OUT: Final = "random_chat"
 """The group that the built-in policy does not block: sites to meet strangers on are no messengers."""
 
-MAX_TEXT: Final = 1000
-"""Bytes of a template, and a tenth of it for a name: a reply to Squid has 4 KB for all of them, encoded."""
-MAX_LOG_PREFIX: Final = 29
-"""Characters that iptables keeps of a log prefix (xt_LOG.h has 30 bytes with the final zero)."""
-
-_PRINTABLE_ASCII: Final = re.compile(r"[\x21-\x7e]*")
-_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
-_NOT_IN_A_URL: Final = re.compile(r"[\"\\<>^`|]")
-_MIN_LABELS: Final = 2
-
-_ON_ERROR: Final[tuple[Literal["allow", "block"], ...]] = ("allow", "block")
-_DEFAULTS: Final[tuple[Literal["accept", "drop"], ...]] = ("accept", "drop")
-_SCHEDULES: Final[tuple[Literal["always", "never", "refuse"], ...]] = ("always", "never", "refuse")
-
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """A policy that can be used, and the warnings about it."""
+    """A policy that can be used; its document, with the warnings about it; what it defines, expects, and left out."""
 
     policy: Policy
-    warnings: tuple[Problem, ...]
+    document: Document
+    definitions: Definitions
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is legal and probably not meant, list by list also how many lines were left out."""
+        return tuple(self.document.problems) + tuple(left_out_problems(self.definitions.left_out, shown=1))
 
 
 def built_in_policy(catalogue: Catalogue) -> Policy:
@@ -69,161 +62,86 @@ def read_policy(path: Path, catalogue: Catalogue) -> ReadPolicy:
     """
     document = read_document(path)
     root = document.root
-    clients = _read_clients(root.table("clients"))
-    sites = _read_sites(root.table("sites"))
-    reader = _RuleReader(catalogue, clients, sites)
+    root.text("$schema")  # for editors
+    definitions = read_definitions(root, path.parent)
+    reader = _RuleReader(catalogue, definitions, path.parent)
     rules = tuple(reader.read(number, table) for number, table in enumerate(root.tables("rule"), 1))
     _check_names(rules, document)
-    response = _read_response(root.table("response"))
-    firewall = _read_firewall(root.table("firewall"), catalogue)
+    expectations = _read_expectations(root.tables("expect"), definitions, catalogue)
+    policy = Policy(
+        str(path),
+        rules,
+        response=read_response(root.table("response")),
+        firewall=read_firewall(root.table("firewall"), catalogue),
+        audit=read_audit(root.table("audit")),
+        sites=definitions.sites,
+        schedules=definitions.schedules,
+        files=(*definitions.files, *reader.files),
+    )
     root.finish()
     if not rules and not document.problems:
         document.warning((), "there is no rule: everything is allowed")
     document.check()
-    return ReadPolicy(Policy(str(path), rules, response, firewall), tuple(document.problems))
+    return ReadPolicy(policy, document, definitions, expectations)
 
 
-def _read_clients(table: Table) -> dict[str, tuple[Interval, ...]]:
-    groups = {}
-    for name in table.data:
-        literals = table.texts(name)
-        if table.data[name] == []:
-            table.error(name, f"client group '{name}' is empty: it would mean nobody, never anybody")
-        if _is_interval(name):
-            table.error(name, f"'{name}' is an address, and no name for a group", name)
-        groups[name] = merge(_read_intervals(literals, table.document, table.at(name)))
-    return groups
-
-
-def _read_intervals(literals: list[str], document: Document, where: Where) -> list[Interval]:
-    found = []
-    for literal in literals:
-        try:
-            interval, note = parse_interval(literal)
-        except ValueError as error:
-            document.error(where, str(error), literal)
-            continue
-        if note:
-            document.warning(where, note, literal)
-        found.append(interval)
-    return found
-
-
-def _is_interval(text: str) -> bool:
-    try:
-        parse_interval(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_sites(table: Table) -> dict[str, SiteList]:
-    return {name: _read_site_list(name, entry) for name, entry in table.rest()}
-
-
-def _read_site_list(name: str, entry: Table) -> SiteList:
-    sites = SiteList(
-        name,
-        domains=tuple(_read_domain(text, entry) for text in entry.texts("domains")),
-        urls=tuple(_read_site_url(text, entry) for text in entry.texts("urls")),
-        regex=tuple(_read_regex(text, entry) for text in entry.texts("regex")),
-        networks=merge(_read_intervals(entry.texts("networks"), entry.document, entry.at("networks"))),
-        ports=tuple(_read_ports("ports", entry)),
-    )
-    entry.finish()
-    if not any(entry.data.values()):
-        entry.document.error(entry.where, f"site list '{name}' is empty")
-    return sites
-
-
-def _read_domain(text: str, entry: Table) -> str:
-    name = normalise_host(text.removeprefix("."))
-    if "*" in text:
-        entry.error("domains", "a domain stands for its sub-domains too", text, f"write '{text.lstrip('*.')}'")
-    elif "/" in text or ":" in text:
-        entry.error("domains", f"'{text}' is no domain", text, "a URL goes into 'urls', an address into 'networks'")
-    elif normalise_address(name):
-        entry.error("domains", f"'{text}' is an address", text, "it goes into 'networks'")
-    elif not all(name.split(".")) or "%" in name or " " in text:
-        entry.error("domains", f"'{text}' is no domain", text)
-    elif len(name.split(".")) < _MIN_LABELS:
-        entry.document.warning(entry.at("domains"), f"'{text}' is a whole top-level domain, or a bare host name", text)
-    return name
-
-
-def _read_site_url(text: str, entry: Table) -> tuple[str, int | None, str]:
-    if "://" in text:
-        rest = text.partition("://")[2]
-        entry.error("urls", "a URL of a site list is written without its scheme", text, f"write '{rest}'")
-        return "", None, ""
-    if "?" in text or "#" in text:
-        entry.error("urls", f"'{text}': a query is not compared", text, "a 'regex' can look at it")
-        return "", None, ""
-    try:
-        target = parse_url(text.removeprefix("."))
-    except UrlError as error:
-        entry.error("urls", str(error), text)
-        return "", None, ""
-    port = target.port if re.match(r"[^/]*:\d+(/|$)", text) else None
-    return target.host, port, normalise_path(target.path or "/")
-
-
-def _read_regex(text: str, entry: Table) -> str:
-    try:
-        regex.compile(text)
-    except (regex.error, RecursionError) as error:
-        entry.error("regex", f"bad regular expression: {error}", text)
-    return text
-
-
-def _read_ports(key: str, table: Table) -> list[int]:
-    ports: list[int] = []
-    for item in table.texts_or_integers(key):
-        try:
-            ports += parse_ports(item)
-        except ValueError as error:
-            table.error(key, str(error), item)
-    return ports
+def left_out_problems(left_out: Sequence[LeftOut], shown: int) -> Iterator[Problem]:
+    """Yields a warning for so many lines of each list and reason, the last one with the number of all that follow."""
+    of_reason: defaultdict[tuple[str, str], list[LeftOut]] = defaultdict(list)
+    for line in left_out:
+        of_reason[line.path, line.reason].append(line)
+    for (path, reason), lines in of_reason.items():
+        for n, line in enumerate(lines[:shown], 1):
+            more = f" (and {len(lines) - n} more lines like this)" if n == shown and n < len(lines) else ""
+            text = "".join(c if c.isprintable() else "\ufffd" for c in line.text)
+            yield Problem(path, line.line, 1, f"left out: {reason}{more}", source=text, severity="warning")
 
 
 class _RuleReader:
     """Reads rules, whose names for clients and sites stand elsewhere in the file."""
 
-    def __init__(
-        self, catalogue: Catalogue, clients: dict[str, tuple[Interval, ...]], sites: dict[str, SiteList]
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, definitions: Definitions, folder: Path) -> None:
         self._groups = {service.id: service.group for service in catalogue.services.values()}
-        self._clients = clients
-        self._sites = sites
+        self._definitions = definitions
+        self._folder = folder
+        self.files: list[str] = []
 
     def read(self, number: int, table: Table) -> Rule:
+        schedules = self._read_names("schedule", table, self._definitions.schedules)
+        zone = self._definitions.schedules[schedules[0]].zone if schedules else ""
         rule = Rule(
             name=self._name(number, table),
             action=table.choice("action", ACTIONS, "block", required=True),
             clients=self._read_clients(table),
-            users=frozenset(users) if (users := self._list("users", table)) is not None else None,
+            users=self._read_users(table),
             services=self._read_services(table),
             include=self._read_include(table),
             user_agents=tuple(agents) if (agents := self._list("user_agents", table)) is not None else None,
-            sites=self._read_sites("sites", table),
-            except_sites=self._read_sites("except_sites", table) or (),
-            message=_template("message", table),
+            sites=self._read_names("sites", table, self._definitions.sites),
+            except_sites=self._read_names("except_sites", table, self._definitions.sites) or (),
+            schedules=schedules,
+            start=_read_instant("from", table, zone),
+            end=_read_instant("until", table, zone, end_of_day=True),
+            message=read_template("message", table),
+            redirect=read_redirect(table),
             line=table.document.line(table.where),
         )
+        if rule.start is not None and rule.end is not None and rule.start >= rule.end:
+            table.error("until", "'until' is before 'from'")
         table.finish()
         return rule
 
     @staticmethod
     def _name(number: int, table: Table) -> str:
         name = table.text("name") or f"rule {number}"
-        if len(name.encode()) > MAX_TEXT // 10 or not _PRINTABLE.fullmatch(name):
+        if len(name.encode()) > MAX_TEXT // 10 or not PRINTABLE.fullmatch(name):
             table.error("name", f"a rule's name is one line of at most {MAX_TEXT // 10} bytes")
         return name
 
     @staticmethod
     def _list(key: str, table: Table) -> list[str] | None:
         """Returns a list, or None where the condition is not there; a list that is there must not be empty."""
-        items = table.texts(key)
+        items = table.one_or_more(key) if key == "schedule" else table.texts(key)
         if not table.has(key):
             return None
         if table.data[key] == []:
@@ -236,12 +154,13 @@ class _RuleReader:
             return None
         intervals: list[Interval] = []
         for word in words:
-            if word in self._clients:
-                intervals += self._clients[word]
+            groups = self._definitions.clients
+            if word in groups:
+                intervals += groups[word]
             elif any(c in word for c in ".:/"):
-                intervals += _read_intervals([word], table.document, table.at("clients"))
+                intervals += read_intervals("clients", [word], table)
             else:
-                table.error("clients", f"unknown client group '{word}'", word, suggest(word, self._clients))
+                table.error("clients", f"unknown client group '{word}'", word, suggest(word, groups))
         return merge(intervals)
 
     def _read_services(self, table: Table) -> frozenset[str] | None:
@@ -273,14 +192,50 @@ class _RuleReader:
             table.error("include", "'include' adds signatures of the rule's services, and the rule names none")
         return frozenset(flag for flag in FLAGS if flag in words)
 
-    def _read_sites(self, key: str, table: Table) -> tuple[SiteList, ...] | None:
+    def _read_users(self, table: Table) -> frozenset[str] | None:
+        """Reads a list of names, or a table with `names`, with `file` (a name a line), or with both."""
+        if not isinstance(table.data.get("users"), dict):
+            names = self._list("users", table)
+            return None if names is None else frozenset(names)
+        entry = table.table("users")
+        users = set(entry.texts("names"))
+        if file := entry.text("file"):
+            try:
+                lines = [line.strip() for line in read_lines(self._folder / file)]
+            except ImhelperError as error:
+                entry.error("file", str(error), file)
+            else:
+                users |= {line for line in lines if line and not line.startswith("#")}
+                self.files.append(str((self._folder / file).absolute()))
+        entry.finish()
+        if not users and not table.document.problems:
+            table.error("users", "'users' is empty and would never hold", suggestion="leave it out for 'any'")
+        return frozenset(users)
+
+    def _read_names(self, key: str, table: Table, known: Mapping[str, object]) -> tuple[str, ...] | None:
+        """Reads names of what is defined elsewhere in the file."""
         words = self._list(key, table)
         if words is None:
             return None
+        kind = "schedule" if key == "schedule" else "site list"
         for word in words:
-            if word not in self._sites:
-                table.error(key, f"unknown site list '{word}'", word, suggest(word, self._sites))
-        return tuple(self._sites[word] for word in words if word in self._sites)
+            if word not in known:
+                table.error(key, f"unknown {kind} '{word}'", word, suggest(word, known))
+        return tuple(word for word in words if word in known)
+
+
+def _read_instant(key: str, table: Table, zone: str, *, end_of_day: bool = False) -> float | None:
+    """Reads a date or a time; without an offset it is in this zone, or in the machine's for an empty one."""
+    moment = table.moment(key)
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment + timedelta(days=end_of_day), time())
+    try:
+        return instant_of(moment, zone or local_zone_name())
+    except ImhelperError as error:
+        table.error(key, str(error))
+        return None
 
 
 def _check_names(rules: tuple[Rule, ...], document: Document) -> None:
@@ -292,79 +247,37 @@ def _check_names(rules: tuple[Rule, ...], document: Document) -> None:
         seen.setdefault(rule.name, rule.line)
 
 
-def _template(key: str, table: Table, default: str = "") -> str:
-    text = table.text(key, default)
-    if len(text.encode()) > MAX_TEXT or not _PRINTABLE.fullmatch(text):
-        table.error(key, f"'{key}' is one line of at most {MAX_TEXT} bytes")
-    if stray_brace(text):
-        table.error(key, f"'{key}' has a brace without its partner", text)
-    for word in unknown_placeholders(text):
-        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-        table.error(key, f"unknown placeholder {{{word}}}; there are {known}", suggestion=suggest(word, PLACEHOLDERS))
-    return text
+def _read_expectations(tables: list[Table], definitions: Definitions, catalogue: Catalogue) -> tuple[Expectation, ...]:
+    """Reads `[[expect]]`."""
+    zone = common_zone(definitions.schedules.values())
+    return tuple(_read_expectation(table, zone, catalogue) for table in tables)
 
 
-def _read_response(table: Table) -> Response:
-    standard = Response()
-    response = Response(
-        redirect=_read_redirect(table, standard.redirect),
-        message=_template("message", table, standard.message),
-        connect=_read_connect(table),
-        on_error=table.choice("on_error", _ON_ERROR, standard.on_error),
-        dry_run=table.flag("dry_run"),
+def _read_expectation(table: Table, zone: str, catalogue: Catalogue) -> Expectation:
+    expectation = Expectation(
+        url=table.text("url", required=True),
+        action=table.choice("action", ACTIONS, ACTIONS[0]) if table.has("action") else None,
+        service=table.text("service") if table.has("service") else None,
+        client=_read_client(table),
+        at=_read_instant("at", table, zone),
+        user=table.text("user") or None,
+        method=table.text("method").upper() or None,
+        user_agent=table.text("user_agent") or None,
+        content_type=table.text("content_type") or None,
+        sni=table.text("sni") or None,
     )
+    if expectation.action is None and expectation.service is None:
+        table.document.error(table.where, "an expectation says which 'action' or which 'service' it expects")
+    if expectation.service and expectation.service not in catalogue.services:
+        suggestion = suggest(expectation.service, catalogue.services)
+        table.error("service", f"unknown service '{expectation.service}'", expectation.service, suggestion)
     table.finish()
-    return response
+    return expectation
 
 
-def _read_redirect(table: Table, default: str) -> str:
-    redirect = _template("redirect", table, default)
-    authority = redirect.partition("://")[2].partition("/")[0]
-    try:
-        target = parse_url(expand(redirect, {}, str))
-    except UrlError:
-        target = None
-    if not redirect.startswith(("http://", "https://")) or target is None or target.port is None:
-        table.error("redirect", "'redirect' is a whole URL of http or https")
-        return default
-    if "{" in authority.partition("?")[0]:
-        table.error("redirect", "host and port of 'redirect' are fixed: they are what is never blocked")
-    if not _PRINTABLE_ASCII.fullmatch(redirect) or _NOT_IN_A_URL.search(redirect):
-        table.error("redirect", "'redirect' holds a character that a URL cannot hold", suggestion="percent-encode it")
-    return redirect
-
-
-def _read_connect(table: Table) -> str:
-    text = table.text("connect")
-    if not text:
-        return ""
-    try:
-        target = parse_connect(text)
-    except UrlError:
-        target = None
-    if target is None or target.port is None or not re.fullmatch(r"[^/\s]{1,253}:\d+", text):
-        table.error("connect", "'connect' is host:port, as in \"proxy.example:443\"", text)
-        return ""
-    return target.url
-
-
-def _read_firewall(table: Table, catalogue: Catalogue) -> FirewallSettings:
-    standard = FirewallSettings()
-    prefixes = table.table("log_prefix")
-    log_prefix = tuple((service, prefixes.text(service)) for service in prefixes.data)
-    for service, prefix in log_prefix:
-        if service not in catalogue.services:
-            prefixes.error(service, f"unknown service '{service}'", None, suggest(service, catalogue.services))
-        if len(prefix) > MAX_LOG_PREFIX or not re.fullmatch(r"[\x20-\x7e]*", prefix):
-            prefixes.error(service, f"a log prefix has at most {MAX_LOG_PREFIX} characters of ASCII", prefix)
-    settings = FirewallSettings(
-        wan=table.text("wan"),
-        lan=table.text("lan"),
-        default=table.choice("default", _DEFAULTS, standard.default),
-        reject=table.flag("reject"),
-        admin_ports=tuple(_read_ports("admin_ports", table)),
-        schedules=table.choice("schedules", _SCHEDULES, standard.schedules),
-        log_prefix=log_prefix,
-    )
-    table.finish()
-    return settings
+def _read_client(table: Table) -> str | None:
+    text = table.text("client")
+    address = normalise_address(text) if text else None
+    if text and address is None:
+        table.error("client", f"'{text}' is no IP address", text)
+    return address

@@ -1,11 +1,11 @@
 """The program: the flat tables that a policy and the catalogue are compiled to, and all that answers need."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from squid_imhelper.errors import ImhelperError, suggest
-from squid_imhelper.model import Response, Rule, Signature
+from squid_imhelper.model import AuditSettings, Interval, Response, Rule, Schedule, Signature
 
 
 class ServiceName(NamedTuple):
@@ -15,13 +15,24 @@ class ServiceName(NamedTuple):
     group: str
 
 
+class SiteTables(NamedTuple):
+    """A site list, compiled. `domains` and `urls` are tries, with the keys that `sites` describes; empty for none."""
+
+    domains: bytes | memoryview = b""
+    urls: bytes | memoryview = b""
+    regex: tuple[str, ...] = ()
+    networks: tuple[Interval, ...] = ()
+    ports: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Compiled tables.
 
     `services` are all services of the catalogue by id. `signatures` are those that count by themselves, or that some
     rule includes, in the catalogue's order; `exceptions` are (domain, service id), `bots` (part of a user agent,
-    service id). `open_targets` are (host, port) pairs that are never blocked: where blocked requests are sent.
+    service id). `open_targets` are (host, port) pairs that are never blocked: where blocked requests are sent. `files`
+    are the absolute paths of what the policy was read from besides its own file.
     """
 
     services: Mapping[str, ServiceName]
@@ -31,6 +42,10 @@ class Program:
     rules: tuple[Rule, ...]
     response: Response
     open_targets: frozenset[tuple[str, int]]
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    sites: Mapping[str, SiteTables] = field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 class UnknownNameError(ImhelperError):

@@ -9,89 +9,22 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
+from squid_imhelper.audit import Sink, audit_line
+from squid_imhelper.chores import Chores
+from squid_imhelper.counters import Counters
 from squid_imhelper.engine import Engine
 from squid_imhelper.errors import ImhelperError, ProtocolError
+from squid_imhelper.expressions import ExpressionTimeoutError
 from squid_imhelper.layout import Layout
 from squid_imhelper.model import Decision, Request, Response
-from squid_imhelper.wire import Answer, Interface, LineBuffer, reply, split_channel, template_values
+from squid_imhelper.notices import Notices
+from squid_imhelper.wire import Answer, Interface, LineBuffer, Query, reply, split_channel, template_values
 
 READ_SIZE: Final = 1 << 18
-NOTICE_PERIOD: Final = 60.0
-"""Seconds in which the same kind of notice is written once; a client can make any number of bad requests."""
-
-
-class Notices:
-    """One line on stderr, which is Squid's cache.log, for what somebody should know; a flood is only counted."""
-
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._prefix = f"{name}[{os.getpid()}]: "
-        self._clock = clock
-        self._next: dict[str, float] = {}
-        self._held_back: dict[str, int] = {}
-
-    def say(self, text: str) -> None:
-        """Writes a line, now."""
-        line = self._prefix + text.replace("\n", f"\n{self._prefix}") + "\n"
-        with suppress(OSError):  # a log that cannot be written must cost no answer
-            os.write(2, line.encode("utf-8", "backslashreplace"))
-
-    def say_at_times(self, kind: str, text: str) -> None:
-        """Writes a line unless one of this kind was written a short time ago."""
-        now = self._clock()
-        if now < self._next.get(kind, 0.0):
-            self._held_back[kind] = self._held_back.get(kind, 0) + 1
-            return
-        self._next[kind] = now + NOTICE_PERIOD
-        held_back = self._held_back.pop(kind, 0)
-        self.say(text + (f" (and {held_back} more like this)" if held_back else ""))
-
-
-Stamp = tuple[int, int, int, int]
-
-
-class EngineSource:
-    """Where the engine comes from: built at start, or, where the policy is broken then, as soon as it is mended."""
-
-    def __init__(self, load: Callable[[], Engine] | None, watched: Path | None, notices: Notices) -> None:
-        self._load = load
-        self._watched = watched
-        self._notices = notices
-        self._stamp: Stamp | None = None
-        self.engine: Engine | None = None
-        if load is not None:
-            self._try(load)
-
-    def refresh(self) -> None:
-        """Tries again when there is no engine and the policy file has changed since."""
-        if self.engine is not None or self._load is None or self._watched is None:
-            return
-        if _stamp(self._watched) != self._stamp:
-            self._try(self._load)
-            if self.engine is not None:
-                self._notices.say(f"{self._watched} is in force now")
-
-    def _try(self, load: Callable[[], Engine]) -> None:
-        self._stamp = _stamp(self._watched) if self._watched else None
-        try:
-            self.engine = load()
-        except ImhelperError as error:
-            self._notices.say(f"no policy is in force: {error}")
-        except Exception as error:  # a helper that ends before its first answer takes Squid down
-            self._notices.say(f"no policy is in force: internal fault, please report: {error!r}")
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +38,56 @@ class Options:
     dry_run: bool = False
 
 
+class Engines(Protocol):
+    """Where the engine comes from; another one may be there for the next batch."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine in force; None where there is no policy that can be used."""
+
+
 class Helper:
     """Answers lines. Whatever comes in, `answer` returns one answer and raises nothing."""
 
-    def __init__(self, interface: Interface, source: EngineSource, options: Options, notices: Notices) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        source: Engines,
+        options: Options,
+        notices: Notices,
+        counters: Counters,
+        audit: Sink | None = None,
+    ) -> None:
         self._interface = interface
         self._source = source
         self._options = options
         self._notices = notices
+        self._counters = counters
+        self._audit = audit
+        self._audit_lines: list[str] = []
+        self._now = 0.0
 
     def answer_all(self, lines: list[bytes]) -> bytes:
         """Returns the answers to a batch."""
-        self._source.refresh()
-        return b"".join(map(self.answer, lines))
+        if not lines:
+            return b""
+        begun = time.perf_counter()
+        self._now = time.time()
+        answers = b"".join(map(self.answer, lines))
+        self._counters.batch(len(lines), time.perf_counter() - begun)
+        return answers
+
+    def write_audit(self) -> None:
+        """Writes what the last batch left for the audit log."""
+        if self._audit is not None and self._audit_lines:
+            self._counters.audit_lost += self._audit.write(self._audit_lines)
+            self._audit_lines.clear()
 
     def answer(self, line: bytes) -> bytes:
         """Returns one line; nothing where a channel-ID is expected and missing."""
         split = split_channel(line, expected=self._options.channels)
         if split is None:
-            self._notices.say_at_times(
+            self._count_error(
                 "channel",
                 "a line without a channel-ID gets no answer, since any would abort Squid: "
                 "set concurrency= in squid.conf, or start the helper with --no-channel-id",
@@ -133,24 +97,41 @@ class Helper:
         engine = self._source.engine
         layout = self._options.layout
         if engine is None or layout is None:
+            self._counters.errors["no policy" if engine is None else "no layout"] += 1
             return self._failed(channel, engine)
         try:
             return self._answer_query(channel, rest, engine, layout)
         except ImhelperError as error:
-            kind = "protocol" if isinstance(error, ProtocolError) else "policy"
-            self._notices.say_at_times(kind, f"{error}; answered as on_error says")
+            self._count_error(_KINDS.get(type(error), "policy"), f"{error}; answered as on_error says")
         except Exception as error:  # a fault of ours must not become an outage of the proxy
-            self._notices.say_at_times("fault", f"internal fault, please report: {error!r}; answered as on_error says")
+            self._count_error("fault", f"internal fault, please report: {error!r}; answered as on_error says")
         return self._failed(channel, engine)
 
     def _answer_query(self, channel: bytes, line: bytes, engine: Engine, layout: Layout) -> bytes:
         query = self._interface.decode(line, layout, self._options.intercepted)
         request, arguments = query.request, query.arguments
-        decision = _decide_services(engine, request, arguments) if arguments else engine.decide(request)
+        if arguments:
+            decision = _decide_services(engine, request, arguments)
+            action = "matched" if decision.action == "block" else "allow"
+        else:
+            decision = engine.decide(request, self._now)
+            action = decision.action
+        self._counters.decisions[action, decision.service, decision.rule] += 1
         if decision.action == "allow":
             return reply(channel, "ERR")
-        values = template_values(decision, query, engine.service_name(decision.service))
+        if self._audit is not None and not arguments:
+            self._audit_lines.append(self._audit_line(engine, query, decision))
+        values = template_values(decision, query, engine.service_name(decision.service), self._now)
         return self._encode(channel, decision, values, engine, connect=request.method == "CONNECT")
+
+    def _audit_line(self, engine: Engine, query: Query, decision: Decision) -> str:
+        dry_run = self._options.dry_run or engine.program.response.dry_run
+        settings = engine.program.audit
+        return audit_line(settings, query.request, query.asked, decision, self._now, dry_run=dry_run)
+
+    def _count_error(self, kind: str, text: str) -> None:
+        self._counters.errors[kind] += 1
+        self._notices.say_at_times(kind, text)
 
     def _failed(self, channel: bytes, engine: Engine | None) -> bytes:
         decision = Decision(self._options.on_error or (engine.program.response.on_error if engine else "allow"))
@@ -168,6 +149,9 @@ class Helper:
         response = engine.program.response if engine else Response()
         dry_run = self._options.dry_run or response.dry_run
         return self._interface.encode(channel, Answer(decision, values, response, connect, dry_run))
+
+
+_KINDS: Final[Mapping[type, str]] = {ProtocolError: "protocol", ExpressionTimeoutError: "expression"}
 
 
 def _decide_services(engine: Engine, request: Request, words: tuple[str, ...]) -> Decision:
@@ -195,16 +179,28 @@ def guard_descriptors() -> int:
     return wire
 
 
-def serve(helper: Helper, read_fd: int, write_fd: int) -> None:
+def serve(helper: Helper, read_fd: int, write_fd: int, chores: Chores) -> None:
     """Answers until the other side closes."""
     buffer = LineBuffer()
     try:
+        chores.begin_waiting()
         while data := _read(read_fd):
-            _write(write_fd, helper.answer_all(buffer.feed(data)))
+            chores.end_waiting()
+            _answer(helper, buffer.feed(data), write_fd)
+            chores.begin_waiting()
+        chores.end_waiting()
         if rest := buffer.rest():
-            _write(write_fd, helper.answer_all([rest]))
+            _answer(helper, [rest], write_fd)
     except OSError:
-        pass  # Squid is gone, and nobody waits for an answer
+        chores.end_waiting()  # Squid is gone, and nobody waits for an answer
+
+
+def _answer(helper: Helper, lines: list[bytes], write_fd: int) -> None:
+    """Answers a batch; the log comes second, so that nobody waits for it."""
+    try:
+        _write(write_fd, helper.answer_all(lines))
+    finally:
+        helper.write_audit()
 
 
 def _read(fd: int) -> bytes:

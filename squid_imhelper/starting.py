@@ -6,19 +6,38 @@ stderr, and every line is answered as `--on-error` says until Squid closes.
 """
 
 import argparse
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
-from squid_imhelper.engine import Engine
+from squid_imhelper.audit import Sink, open_sink
+from squid_imhelper.chores import Chores
+from squid_imhelper.counters import Counters, MetricsFile
 from squid_imhelper.errors import ImhelperError
-from squid_imhelper.loading import DEFAULT_POLICY, default_exists, load_engine
+from squid_imhelper.loading import DEFAULT_POLICY, build_program, default_exists
 from squid_imhelper.model import BUILT_IN
-from squid_imhelper.serve import EngineSource, Helper, Notices, Options, guard_descriptors, serve
+from squid_imhelper.notices import Notices
+from squid_imhelper.program import Program
+from squid_imhelper.reloading import EngineSource
+from squid_imhelper.serve import Helper, Options, guard_descriptors, serve
 from squid_imhelper.wire import ACL, REWRITE, Interface
 
 HELPERS: Final[dict[str, Interface]] = {"acl": ACL, "rewrite": REWRITE}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a command line asks for; `policy` is "" for none that could be read, `audit` and `metrics` for none."""
+
+    options: Options
+    policy: str = ""
+    audit: str = ""
+    metrics: str = ""
+    metrics_period: float = 0.0
 
 
 def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Namespace]) -> int:
@@ -31,21 +50,68 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     write_fd = guard_descriptors()
     notices = Notices("squid-imhelper")
     interface = next(HELPERS[word] for word in arguments if word in HELPERS)
+    setup = _read_setup(arguments, parse, interface, notices)
+    counters = Counters()
+    path = "" if setup.policy == BUILT_IN else setup.policy
+    source = EngineSource(path, lambda warn: _build_for_helper(setup.policy, warn), notices, counters)
+    audit = open_sink(setup.audit, lambda text: notices.say_at_times("audit", text)) if setup.audit else None
+    metrics = (
+        MetricsFile(
+            Path(setup.metrics), setup.metrics_period, counters, lambda text: notices.say_at_times("metrics", text)
+        )
+        if setup.metrics
+        else None
+    )
+    chores = _make_chores(source, audit, metrics, counters, notices)
+    chores.install()
+    if setup.policy:
+        source.start()
+    serve(Helper(interface, source, setup.options, notices, counters, audit), 0, write_fd, chores)
+    if metrics:
+        metrics.write()
+    return 0
+
+
+def _make_chores(
+    source: EngineSource, audit: Sink | None, metrics: MetricsFile | None, counters: Counters, notices: Notices
+) -> Chores:
+    def every_second() -> None:
+        source.check()
+        if audit:
+            audit.reopen()
+        if metrics:
+            metrics.write_if_due()
+
+    def on_hangup() -> None:
+        source.reload()
+        if audit:
+            audit.reopen()
+
+    chores = {
+        signal.SIGALRM: every_second,
+        signal.SIGCHLD: source.check,
+        signal.SIGHUP: on_hangup,
+        signal.SIGUSR1: lambda: notices.say(counters.summary(os.getpid())),
+    }
+    return Chores(chores, lambda text: notices.say_at_times("chore", text))
+
+
+def _read_setup(
+    arguments: list[str], parse: Callable[[list[str]], argparse.Namespace], interface: Interface, notices: Notices
+) -> Setup:
     try:
         parsed = parse(arguments)
     except (ImhelperError, SystemExit) as error:  # argparse ends for --help and --version
         problem = error if isinstance(error, ImhelperError) else "--help among other options"
         notices.say(f"{problem}; every request is answered as --on-error says")
-        source = EngineSource(None, None, notices)
-        helper = Helper(interface, source, _salvaged_options(arguments), notices)
-    else:
-        watched = (
-            None if parsed.policy == BUILT_IN else Path(DEFAULT_POLICY if parsed.policy is None else parsed.policy)
-        )
-        source = EngineSource(lambda: _load_for_helper(parsed.policy, notices), watched, notices)
-        helper = Helper(interface, source, _helper_options(parsed, interface, notices), notices)
-    serve(helper, 0, write_fd)
-    return 0
+        return Setup(_salvaged_options(arguments))
+    return Setup(
+        options=_helper_options(parsed, interface, notices),
+        policy=str(DEFAULT_POLICY) if parsed.policy is None else parsed.policy,
+        audit=parsed.audit,
+        metrics=parsed.metrics,
+        metrics_period=parsed.metrics_period,
+    )
 
 
 def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: Notices) -> Options:
@@ -75,7 +141,8 @@ def _salvaged_options(arguments: list[str]) -> Options:
     return Options(None, "--no-channel-id" not in arguments, on_error=on_error, dry_run="--dry-run" in arguments)
 
 
-def _load_for_helper(policy: str | None, notices: Notices) -> Engine:
-    if policy is None and not default_exists():
-        raise ImhelperError(f"there is no --policy, and no {DEFAULT_POLICY}")
-    return load_engine(policy, notices.say)
+def _build_for_helper(policy: str, warn: Callable[[str], None]) -> Program:
+    """Where the policy is the default one and is not there, the helper waits; other commands take the built-in one."""
+    if policy == str(DEFAULT_POLICY) and not default_exists():
+        raise ImhelperError(f"there is no {DEFAULT_POLICY}, and no other --policy was given")
+    return build_program(policy, warn)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-PLACEHOLDERS: Final = ("service", "service_name", "rule", "client", "url", "host")
+PLACEHOLDERS: Final = ("service", "service_name", "rule", "client", "url", "host", "time")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 

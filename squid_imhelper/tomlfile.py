@@ -8,6 +8,8 @@ keys that nobody asked for. So all problems of a file are told at once.
 
 import re
 import tomllib
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -16,8 +18,10 @@ from squid_imhelper.errors import ImhelperError, Problem, SourceError, suggest
 from squid_imhelper.places import Places, Where
 
 _Choice = TypeVar("_Choice", bound=str)
+_Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
+_LONGEST_DATE: Final = 10
 _AT: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -140,6 +144,23 @@ class Table:
             self.error(key, f"'{key}' holds strings only, and none that is empty", bad if bad != "" else None)
         return good
 
+    def one_or_more(self, key: str) -> list[str]:
+        """A string, or a list of strings."""
+        return [self.text(key)] if isinstance(self.data.get(key), str) else self.texts(key)
+
+    def moment(self, key: str) -> date | None:
+        """A date, or a date and a time, as TOML has them or as a string in ISO 8601."""
+        self._asked.add(key)
+        value = self.data.get(key)
+        if value is None or isinstance(value, date):
+            return value
+        try:
+            text = value if isinstance(value, str) else ""
+            return date.fromisoformat(text) if len(text) <= _LONGEST_DATE else datetime.fromisoformat(text)
+        except ValueError:
+            self.error(key, f"'{key}' must be a date, as in 2026-12-24, or a date and a time", value)
+            return None
+
     def texts_or_integers(self, key: str) -> list[str | int]:
         """A list of strings and whole numbers."""
         items = self._get(key, list, "a list") or []
@@ -147,6 +168,16 @@ class Table:
         if len(good) < len(items):
             self.error(key, f"'{key}' holds numbers and ranges only")
         return good
+
+    def parsed(self, key: str, items: Iterable[_Item], parse: Callable[[_Item], _Value]) -> list[_Value]:
+        """What a parser makes of items of a key; for one that it raises ValueError of, that is noted as an error."""
+        found = []
+        for item in items:
+            try:
+                found.append(parse(item))
+            except ValueError as error:
+                self.error(key, str(error), item)
+        return found
 
     def table(self, key: str) -> "Table":
         """A table below this one; an empty one where there is none."""

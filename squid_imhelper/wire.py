@@ -20,6 +20,7 @@ Rules that keep Squid alive:
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -248,8 +249,8 @@ def reply(channel: bytes, word: Literal["OK", "ERR"], pairs: tuple[Pair, ...] = 
     return prefix + text.encode("ascii") + b"\n"
 
 
-def template_values(decision: Decision, query: Query, service_name: str) -> dict[str, str]:
-    """What can stand in a message or a redirect."""
+def template_values(decision: Decision, query: Query, service_name: str, now: float) -> dict[str, str]:
+    """What can stand in a message or a redirect; the time as the machine's clock shows it."""
     host = query.request.target.host
     return {
         "service": decision.service or "",
@@ -258,6 +259,7 @@ def template_values(decision: Decision, query: Query, service_name: str) -> dict
         "client": query.request.client or "",
         "url": query.asked,
         "host": host,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now)),
     }
 
 
@@ -316,7 +318,7 @@ def encode_rewrite(channel: bytes, answer: Answer) -> bytes:
         return reply(channel, "OK", (("rewrite-url", encode_quoted(response.connect)), *answer.notes))
 
     def build(keep: int) -> bytes:
-        url = expand(response.redirect, _shortened(answer.values, keep), encode_parameter)
+        url = expand(answer.decision.redirect or response.redirect, _shortened(answer.values, keep), encode_parameter)
         return reply(channel, "OK", (("status", "302"), ("url", encode_quoted(url)), *answer.notes))
 
     return fitting(build)

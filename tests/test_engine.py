@@ -82,7 +82,7 @@ def test_decisions() -> None:
     """Every line of the table is decided as it says."""
     checked, wrong = 0, []
     for case in read_cases():
-        decision = engine_with(case.include).decide(case.request)
+        decision = engine_with(case.include).decide(case.request, NOW)
         if (decision.action, decision.service) != (case.action, case.service):
             wrong.append(f"{CASES.name}:{case.line}: {decision.action} {decision.service}, by {decision.evidence}")
         checked += 1
@@ -106,8 +106,8 @@ def test_each_name_is_its_service(service: str) -> None:
     """A CONNECT to any name of a service is that service, and one to a name that ends alike is not."""
     for signature in CATALOGUE.services[service].signatures:
         if signature.kind in (Kind.HOST, Kind.DOMAIN) and not signature.flag:
-            assert engine_with(frozenset()).decide(connect(signature.value)).service == service
-            assert engine_with(frozenset()).decide(connect(f"{signature.value}.evil.example")).service is None
+            assert engine_with(frozenset()).decide(connect(signature.value), NOW).service == service
+            assert engine_with(frozenset()).decide(connect(f"{signature.value}.evil.example"), NOW).service is None
 
 
 # ---- helpers --------------------------------------------------------------------------------------------------------
@@ -146,22 +146,22 @@ def test_the_first_rule_that_holds_decides() -> None:
         Rule("first", "monitor", services=ids("telegram")),
         Rule("second", "block", services=ids("telegram")),
     ]
-    decision = engine(*rules).decide(TELEGRAM)
+    decision = engine(*rules).decide(TELEGRAM, NOW)
     assert (decision.action, decision.rule, decision.service) == ("monitor", "first", "telegram")
     assert decision.evidence == Evidence("domain", "t.me")
 
 
 def test_without_a_rule_that_holds_it_is_allowed_and_still_known() -> None:
-    decision = engine(Rule("other", "block", services=ids("slack"))).decide(TELEGRAM)
+    decision = engine(Rule("other", "block", services=ids("slack"))).decide(TELEGRAM, NOW)
     assert (decision.action, decision.rule, decision.service) == ("allow", None, "telegram")
 
 
 def test_a_policy_without_rules_allows_all() -> None:
-    assert engine().decide(TELEGRAM).action == "allow"
+    assert engine().decide(TELEGRAM, NOW).action == "allow"
 
 
 def test_a_rule_without_conditions_holds_for_all() -> None:
-    decision = engine(Rule("all", "block")).decide(PLAIN)
+    decision = engine(Rule("all", "block")).decide(PLAIN, NOW)
     assert (decision.action, decision.rule, decision.service, decision.evidence) == ("block", "all", None, None)
 
 
@@ -192,18 +192,18 @@ UNKNOWN = {
 def test_one_condition(condition: str) -> None:
     """It holds for what fits, and neither for what does not nor for what is not known."""
     one = engine(Rule("rule", "block", **CONDITIONS[condition]))
-    assert one.decide(FITTING).rule == "rule"
-    assert one.decide(NOT_FITTING[condition]).rule is None
+    assert one.decide(FITTING, NOW).rule == "rule"
+    assert one.decide(NOT_FITTING[condition], NOW).rule is None
     if condition in UNKNOWN:
-        assert one.decide(UNKNOWN[condition]).rule is None
+        assert one.decide(UNKNOWN[condition], NOW).rule is None
 
 
 @pytest.mark.parametrize("left_out", CONDITIONS)
 def test_conditions_must_all_hold(left_out: str) -> None:
     everything = {key: value for condition in CONDITIONS.values() for key, value in condition.items()}
     one = engine(Rule("rule", "block", **everything))
-    assert one.decide(FITTING).rule == "rule"
-    assert one.decide(NOT_FITTING[left_out]).rule is None
+    assert one.decide(FITTING, NOW).rule == "rule"
+    assert one.decide(NOT_FITTING[left_out], NOW).rule is None
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_conditions_must_all_hold(left_out: str) -> None:
     ],
 )
 def test_of_the_values_of_a_condition_one_is_enough(rule: Rule, request_: Request) -> None:
-    assert engine(rule).decide(request_).rule == "r"
+    assert engine(rule).decide(request_, NOW).rule == "r"
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_of_the_values_of_a_condition_one_is_enough(rule: Rule, request_: Reques
     ],
 )
 def test_an_empty_condition_is_met_by_nothing(rule: Rule) -> None:
-    assert engine(rule).decide(FITTING).rule is None
+    assert engine(rule).decide(FITTING, NOW).rule is None
 
 
 def test_a_method_that_is_not_known_counts_as_met() -> None:
     one = engine(Rule("r", "block", services=ids("msn_messenger")))
     poll = get("http://192.0.2.7/gateway/gateway.dll?SessionID=1.2")
-    actions = [one.decide(poll._replace(method=method)).action for method in (None, "POST", "GET")]
+    actions = [one.decide(poll._replace(method=method), NOW).action for method in (None, "POST", "GET")]
     assert actions == ["block", "block", "allow"]
 
 
@@ -249,8 +249,8 @@ def test_message_of_the_rule_or_of_the_policy() -> None:
         Rule("b", "block", services=ids("telegram")),
     ]
     one = engine(*rules, response=Response(message="no"))
-    assert one.decide(get("https://slack.com/")).message == "not here"
-    assert one.decide(TELEGRAM).message == "no"
+    assert one.decide(get("https://slack.com/"), NOW).message == "not here"
+    assert one.decide(TELEGRAM, NOW).message == "no"
 
 
 # ---- user agents ----------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ BROWSERS = Rule(
 )
 def test_user_agent_rule(request_: Request, action: str, service: str | None, evidence: Evidence | None) -> None:
     """A rule about agents blocks what is no service; the decision says so."""
-    decision = engine(BROWSERS).decide(request_)
+    decision = engine(BROWSERS).decide(request_, NOW)
     assert (decision.action, decision.service) == (action, service)
     assert evidence in (None, decision.evidence)
 
@@ -351,7 +351,7 @@ SITE_CASES = [
 )
 def test_site_list(entries: dict[str, tuple[object, ...]], request_: Request, evidence: str | None) -> None:
     """Any one entry puts a request on the list; an expression sees the normalised URL, or host:port of a CONNECT."""
-    decision = engine(Rule("own", "block", sites=(SiteList("s", **entries),))).decide(request_)
+    decision = engine(Rule("own", "block", sites=(SiteList("s", **entries),))).decide(request_, NOW)
     assert decision.action == ("block" if evidence else "allow")
     assert (" ".join(decision.evidence) if decision.evidence else None) == evidence
 
@@ -360,7 +360,7 @@ def test_site_list(entries: dict[str, tuple[object, ...]], request_: Request, ev
 def test_of_the_entries_of_a_site_list_one_is_enough(entry: int) -> None:
     sites = SiteList("s", domains=("example.org",), ports=(8080,))
     request_ = (get("http://example.org/"), get("http://example.net:8080/"))[entry]
-    assert engine(Rule("own", "block", sites=(sites,))).decide(request_).action == "block"
+    assert engine(Rule("own", "block", sites=(sites,))).decide(request_, NOW).action == "block"
 
 
 OFFICE = (SiteList("a", domains=("intranet.example",)), SiteList("b", domains=("partner.example",)))
@@ -381,7 +381,7 @@ OFFICE = (SiteList("a", domains=("intranet.example",)), SiteList("b", domains=("
 )
 def test_allow_needs_every_name(request_: Request, allowed: bool) -> None:
     rules = [Rule("own sites", "allow", sites=OFFICE), Rule("nothing else", "block")]
-    assert (engine(*rules).decide(request_).action == "allow") is allowed
+    assert (engine(*rules).decide(request_, NOW).action == "allow") is allowed
 
 
 @pytest.mark.parametrize(
@@ -397,13 +397,13 @@ def test_allow_needs_every_name(request_: Request, allowed: bool) -> None:
 def test_an_sni_does_not_let_another_service_through(host: str, sni: str, action: str) -> None:
     """Anybody can write the name of an allowed service into his SNI; the connection goes to the host."""
     rules = [Rule("slack", "allow", services=ids("slack")), Rule("others", "block", services=ALL)]
-    assert engine(*rules).decide(connect(host, sni=sni)).action == action
+    assert engine(*rules).decide(connect(host, sni=sni), NOW).action == action
 
 
 @pytest.mark.parametrize("action", ["block", "monitor"])
 @pytest.mark.parametrize(("host", "sni"), [("intranet.example", "t.me"), ("t.me", "intranet.example")])
 def test_block_and_monitor_need_one_name(action: str, host: str, sni: str) -> None:
-    assert engine(Rule("own", action, sites=OFFICE)).decide(connect(host, sni=sni)).rule == "own"
+    assert engine(Rule("own", action, sites=OFFICE)).decide(connect(host, sni=sni), NOW).rule == "own"
 
 
 CATASTROPHE = r"^http://example\.org/(?:a|a|aa)+$"
@@ -413,8 +413,8 @@ CATASTROPHE = r"^http://example\.org/(?:a|a|aa)+$"
 def test_an_expression_that_takes_too_long_raises(key: str) -> None:
     rule = Rule("own", "block", **{key: (SiteList("s", regex=(CATASTROPHE,)),)})
     with pytest.raises(RegexTimeoutError, match="took too long"):
-        engine(rule).decide(get("http://example.org/" + "a" * 60 + "b"))
-    assert engine(rule).decide(get("http://example.org/ab")).action in ("allow", "block")
+        engine(rule).decide(get("http://example.org/" + "a" * 60 + "b"), NOW)
+    assert engine(rule).decide(get("http://example.org/ab"), NOW).action in ("allow", "block")
 
 
 # ---- include --------------------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_include_counts_only_for_the_services_of_its_rule() -> None:
         Rule("without", "block", services=ids("kakaotalk", "aim")),
     ]
     one = engine(*rules)
-    decided = [one.decide(connect(host)).rule for host in ("www.qq.com", "www.kakao.com", "talk.kakao.com", "aim.com")]
+    decided = [one.decide(connect(host), NOW).rule for host in ("www.qq.com", "www.kakao.com", "talk.kakao.com", "aim.com")]
     assert decided == ["with", None, "without", None]
 
 
@@ -438,9 +438,9 @@ def test_include_of_one_rule_does_not_count_for_another() -> None:
     ]
     one = engine(*rules)
     stale = get("http://64.12.25.1/")
-    assert one.decide(stale).rule is None
-    assert one.decide(stale._replace(client="192.0.2.1")).rule == "stale"
-    assert one.decide(connect("login.oscar.aol.com")).rule == "strong only"
+    assert one.decide(stale, NOW).rule is None
+    assert one.decide(stale._replace(client="192.0.2.1"), NOW).rule == "stale"
+    assert one.decide(connect("login.oscar.aol.com"), NOW).rule == "strong only"
 
 
 def test_a_signature_that_does_not_count_hides_none_that_does() -> None:
@@ -449,7 +449,7 @@ def test_a_signature_that_does_not_count_hides_none_that_does() -> None:
         Rule("shared", "block", services=ids("qq"), include=frozenset({"shared"}), users=ids("nobody")),
         Rule("strong", "block", services=ids("msn_messenger")),
     ]
-    decision = engine(*rules).decide(get("http://www.qq.com/", user_agent="MSMSGS"))
+    decision = engine(*rules).decide(get("http://www.qq.com/", user_agent="MSMSGS"), NOW)
     assert (decision.rule, decision.service, decision.evidence) == (
         "strong",
         "msn_messenger",
@@ -463,7 +463,7 @@ def test_what_another_rule_includes_hides_nothing() -> None:
         Rule("first", "block", services=ids("qq"), include=frozenset({"shared"}), users=ids("nobody")),
         Rule("second", "block", services=ids("msn_messenger"), include=frozenset({"shared"})),
     ]
-    assert engine(*rules).decide(get("http://www.qq.com/", user_agent="MSMSGS")).rule == "second"
+    assert engine(*rules).decide(get("http://www.qq.com/", user_agent="MSMSGS"), NOW).rule == "second"
 
 
 @pytest.mark.parametrize("flag", FLAGS)
@@ -474,7 +474,7 @@ def test_each_flag_is_for_itself(flag: Flag) -> None:
         "shared": connect("www.qq.com"),
         "self_hosted": get("https://example.org/_matrix/client/v3/sync"),
     }
-    assert {name for name, request in hits.items() if one.decide(request).action == "block"} == {flag}
+    assert {name for name, request in hits.items() if one.decide(request, NOW).action == "block"} == {flag}
 
 
 # ---- open targets ---------------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_each_flag_is_for_itself(flag: Flag) -> None:
 )
 def test_the_block_page_is_always_open(redirect: str, request_: Request, action: str) -> None:
     one = engine(Rule("all", "block"), response=Response(redirect=redirect))
-    assert one.decide(request_).action == action
+    assert one.decide(request_, NOW).action == action
 
 
 def test_the_name_of_the_block_page_opens_no_other_address() -> None:
@@ -502,7 +502,7 @@ def test_the_name_of_the_block_page_opens_no_other_address() -> None:
     one = engine(Rule("all", "block", services=ALL), response=Response(redirect="http://proxy.example/"))
     names = ("proxy.example", "149.154.167.51")
     request_ = get("http://proxy.example/api", method="POST", names=names, destination_port=80)
-    assert one.decide(request_).action == "block"
+    assert one.decide(request_, NOW).action == "block"
 
 
 def test_the_block_page_is_open_for_acl_arguments_too() -> None:
@@ -589,8 +589,8 @@ asked_ = st.builds(
 def test_a_rule_at_the_end_changes_no_decision_of_an_earlier_one(
     rules: list[Rule], last: Rule, request_: Request
 ) -> None:
-    before = engine(*rules).decide(request_)
-    after = engine(*rules, last).decide(request_)
+    before = engine(*rules).decide(request_, NOW)
+    after = engine(*rules, last).decide(request_, NOW)
     if before.rule is not None:
         assert after == before
     else:
@@ -604,8 +604,8 @@ def test_what_a_rule_at_the_end_includes_changes_no_action(
 ) -> None:
     """What an allowed or blocked request is called may become more; what is done with it does not."""
     last = Rule("last", "block", services=ALL, include=include)
-    before = engine(*rules).decide(request_)
-    after = engine(*rules, last).decide(request_)
+    before = engine(*rules).decide(request_, NOW)
+    after = engine(*rules, last).decide(request_, NOW)
     if before.rule is not None:
         assert (after.action, after.rule) == (before.action, before.rule)
         assert before.service in (None, after.service)
@@ -615,7 +615,7 @@ def test_what_a_rule_at_the_end_includes_changes_no_action(
 @settings(max_examples=100, deadline=None)
 def test_a_second_question_gets_the_same_answer(rule: Rule, request_: Request) -> None:
     one = engine(rule)
-    assert one.decide(request_) == one.decide(request_)
+    assert one.decide(request_, NOW) == one.decide(request_, NOW)
 
 
 numbers = st.integers(0, 20)
@@ -640,8 +640,8 @@ def test_address_set_at_the_borders_of_the_versions(address: str, inside: bool) 
 def test_decisions_do_not_depend_on_each_other() -> None:
     """Memos do not leak from one request into the next."""
     one = engine_with(frozenset())
-    first = [one.decide(request) for request in PROPERTY_REQUESTS]
-    second = [one.decide(request) for request in reversed(PROPERTY_REQUESTS)]
+    first = [one.decide(request, NOW) for request in PROPERTY_REQUESTS]
+    second = [one.decide(request, NOW) for request in reversed(PROPERTY_REQUESTS)]
     assert first == second[::-1]
 
 
@@ -684,17 +684,17 @@ AGENT = "Slack/4.0 (Windows)"
     ],
 )
 def test_requests_that_show_several_names(rules_: list[Rule], request_: Request, action: str, service: str) -> None:
-    decision = engine(*rules_).decide(request_)
+    decision = engine(*rules_).decide(request_, NOW)
     assert (decision.action, decision.service) == (action, service)
 
 
 def test_the_block_page_is_not_opened_by_another_name_in_the_client_hello() -> None:
     one = engine(Rule("all", "block", services=ALL), response=Response(redirect="https://proxy.example/"))
-    assert one.decide(connect("proxy.example", sni="web.whatsapp.com")).action == "block"
-    assert one.decide(connect("proxy.example", sni="proxy.example")).action == "allow"
+    assert one.decide(connect("proxy.example", sni="web.whatsapp.com"), NOW).action == "block"
+    assert one.decide(connect("proxy.example", sni="proxy.example"), NOW).action == "allow"
 
 
 def test_a_slow_expression_does_not_switch_off_the_other_rules() -> None:
     slow = SiteList("slow", regex=(r"(a|aa)+$",))
     one = engine(Rule("slow", "allow", sites=(slow,)), Rule("all", "block", services=ALL))
-    assert one.decide(get("http://web.whatsapp.com/" + "a" * 5000 + "!")).action == "block"
+    assert one.decide(get("http://web.whatsapp.com/" + "a" * 5000 + "!"), NOW).action == "block"
