@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from squid_imhelper import __version__
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import BUILT_IN
+from squid_imhelper.base.urls import normalise_address
 from squid_imhelper.commands import run_check, run_compile, run_lint, run_services, run_squid_conf
-from squid_imhelper.errors import ImhelperError
+from squid_imhelper.helper.starting import HELPERS, start_helper
 from squid_imhelper.loading import DEFAULT_POLICY
-from squid_imhelper.model import BUILT_IN
-from squid_imhelper.starting import HELPERS, start_helper
-from squid_imhelper.urls import normalise_address
-from squid_imhelper.wire import ACL, REWRITE
+from squid_imhelper.squid.wire import ACL, REWRITE
 
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from squid_imhelper.errors import ImhelperError
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.loading import build_program, load_engine, policy_name
-from squid_imhelper.model import BUILT_IN
 
 FINDINGS: Final = 1
 """The exit status of `check --exit-code` when something is blocked."""
@@ -18,8 +18,8 @@ FINDINGS: Final = 1
 
 def run_check(options: argparse.Namespace) -> int:
     """Decides URLs offline."""
-    from squid_imhelper.check import Circumstances, as_json, as_text, check_all
-    from squid_imhelper.schedule import common_zone, parse_instant
+    from squid_imhelper.base.schedule import common_zone, parse_instant
+    from squid_imhelper.offline.check import Circumstances, as_json, as_text, check_all
 
     engine = load_engine(options.policy, _warn)
     now = (
@@ -46,7 +46,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_compile(options: argparse.Namespace) -> int:
     """Writes the program of a policy."""
-    from squid_imhelper.programfile import is_program, save_program, verify_program
+    from squid_imhelper.matching.programfile import is_program, save_program, verify_program
 
     name, output = policy_name(options.policy), Path(options.output)
     if name != BUILT_IN and is_program(Path(name)):
@@ -60,9 +60,9 @@ def run_compile(options: argparse.Namespace) -> int:
 
 def run_lint(options: argparse.Namespace) -> int:
     """Prints every problem of a policy, and what it cannot do."""
-    from squid_imhelper.catalogue import load_catalogue
-    from squid_imhelper.lint import lint
-    from squid_imhelper.programfile import is_program, verify_program
+    from squid_imhelper.matching.programfile import is_program, verify_program
+    from squid_imhelper.offline.lint import lint
+    from squid_imhelper.sources.catalogue import load_catalogue
 
     name = policy_name(options.policy)
     if name != BUILT_IN and is_program(Path(name)):
@@ -81,9 +81,9 @@ def run_services(options: argparse.Namespace) -> int:
     """Prints the catalogue, or part of it."""
     from rich.console import Console
 
-    from squid_imhelper import listing
-    from squid_imhelper.catalogue import load_catalogue
-    from squid_imhelper.program import UnknownNameError
+    from squid_imhelper.matching.program import UnknownNameError
+    from squid_imhelper.offline import listing
+    from squid_imhelper.sources.catalogue import load_catalogue
 
     catalogue = load_catalogue()
     known = [*catalogue.services, *(f"@{group}" for group in catalogue.groups)]
@@ -112,9 +112,9 @@ def run_services(options: argparse.Namespace) -> int:
 
 def run_squid_conf(options: argparse.Namespace) -> int:
     """Prints the lines for squid.conf."""
-    from squid_imhelper.catalogue import load_catalogue
-    from squid_imhelper.policy import built_in_policy, read_policy
-    from squid_imhelper.squidconf import Installation, render
+    from squid_imhelper.sources.catalogue import load_catalogue
+    from squid_imhelper.sources.policy import built_in_policy, read_policy
+    from squid_imhelper.squid.squidconf import Installation, render
 
     catalogue = load_catalogue()
     name = policy_name(options.policy)

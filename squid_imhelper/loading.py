@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from squid_imhelper.engine import Engine
-from squid_imhelper.model import BUILT_IN
-from squid_imhelper.program import Program
-from squid_imhelper.programfile import is_program, load_program
+from squid_imhelper.base.model import BUILT_IN
+from squid_imhelper.matching.engine import Engine
+from squid_imhelper.matching.program import Program
+from squid_imhelper.matching.programfile import is_program, load_program
 
 DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
 
@@ -35,9 +35,9 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
     Raises:
         ImhelperError: the policy cannot be used.
     """
-    from squid_imhelper.catalogue import load_catalogue
-    from squid_imhelper.compiler import compile_policy
-    from squid_imhelper.policy import built_in_policy, read_policy
+    from squid_imhelper.sources.catalogue import load_catalogue
+    from squid_imhelper.sources.compiler import compile_policy
+    from squid_imhelper.sources.policy import built_in_policy, read_policy
 
     catalogue = load_catalogue()
     if name == BUILT_IN:
@@ -47,7 +47,7 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
         warn(str(warning))
     program = compile_policy(read.policy, catalogue)
     if read.expectations:
-        from squid_imhelper.expectations import check_expectations
+        from squid_imhelper.offline.expectations import check_expectations
 
         check_expectations(Engine(program), read.expectations, read.document, time.time())
     return program

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from squid_imhelper.model import Kind, Match, Request, Signature, UrlPattern
-from squid_imhelper.program import Program
+from squid_imhelper.base.model import Kind, Match, Request, Signature, UrlPattern
+from squid_imhelper.matching.program import Program
 
 PRECISION = [Match.EXACT, Match.PREFIX, Match.SEGMENT, Match.WORD, Match.SUBSTRING]
 

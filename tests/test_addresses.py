@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.addresses import as_number, embedded_ipv4, merge, parse_interval, parse_network, parse_ports
+from squid_imhelper.base.addresses import as_number, embedded_ipv4, merge, parse_interval, parse_network, parse_ports
 
 
 def interval(first, last):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from squid_imhelper.catalogue import SERVICES_DIR, Catalogue, load_catalogue
-from squid_imhelper.errors import ImhelperError, SourceError
-from squid_imhelper.model import Kind, Match, Service, Signature, UrlPattern
-from squid_imhelper.urls import normalise_host
+from squid_imhelper.base.errors import ImhelperError, SourceError
+from squid_imhelper.base.model import Kind, Match, Service, Signature, UrlPattern
+from squid_imhelper.base.urls import normalise_host
+from squid_imhelper.sources.catalogue import SERVICES_DIR, Catalogue, load_catalogue
 
 CATALOGUE = load_catalogue()
 SERVICES = list(CATALOGUE.services.values())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from squid_imhelper import commands
-from squid_imhelper.catalogue import load_catalogue
 from squid_imhelper.cli import main
+from squid_imhelper.sources.catalogue import load_catalogue
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

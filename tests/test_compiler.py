@@ -2,10 +2,10 @@
 
 import pytest
 
-from squid_imhelper.catalogue import Catalogue, load_catalogue
-from squid_imhelper.compiler import compile_policy
-from squid_imhelper.model import FLAGS, Flag, Kind, Policy, Response, Rule, Service, Signature
-from squid_imhelper.program import ServiceName
+from squid_imhelper.base.model import FLAGS, Flag, Kind, Policy, Response, Rule, Service, Signature
+from squid_imhelper.matching.program import ServiceName
+from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
+from squid_imhelper.sources.compiler import compile_policy
 
 CATALOGUE = load_catalogue()
 

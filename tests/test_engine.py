@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.addresses import merge, parse_interval
-from squid_imhelper.catalogue import load_catalogue
-from squid_imhelper.check import Circumstances, build_request
-from squid_imhelper.compiler import compile_policy
-from squid_imhelper.engine import AddressSet, Engine, RegexTimeoutError
-from squid_imhelper.errors import ImhelperError
-from squid_imhelper.model import FLAGS, Evidence, Flag, Interval, Kind, Policy, Request, Response, Rule, SiteList
-from squid_imhelper.policy import built_in_policy
-from squid_imhelper.program import UnknownNameError
-from squid_imhelper.urls import NOWHERE
+from squid_imhelper.base.addresses import merge, parse_interval
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import FLAGS, Evidence, Flag, Interval, Kind, Policy, Request, Response, Rule, SiteList
+from squid_imhelper.base.urls import NOWHERE
+from squid_imhelper.matching.engine import AddressSet, Engine, RegexTimeoutError
+from squid_imhelper.matching.program import UnknownNameError
+from squid_imhelper.offline.check import Circumstances, build_request
+from squid_imhelper.sources.catalogue import load_catalogue
+from squid_imhelper.sources.compiler import compile_policy
+from squid_imhelper.sources.policy import built_in_policy
 
 CATALOGUE = load_catalogue()
 ALL = frozenset(CATALOGUE.services)
@@ -426,7 +426,9 @@ def test_include_counts_only_for_the_services_of_its_rule() -> None:
         Rule("without", "block", services=ids("kakaotalk", "aim")),
     ]
     one = engine(*rules)
-    decided = [one.decide(connect(host), NOW).rule for host in ("www.qq.com", "www.kakao.com", "talk.kakao.com", "aim.com")]
+    decided = [
+        one.decide(connect(host), NOW).rule for host in ("www.qq.com", "www.kakao.com", "talk.kakao.com", "aim.com")
+    ]
     assert decided == ["with", None, "without", None]
 
 

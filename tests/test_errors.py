@@ -2,7 +2,7 @@
 
 import pytest
 
-from squid_imhelper.errors import ImhelperError, Problem, ProtocolError, SourceError, suggest
+from squid_imhelper.base.errors import ImhelperError, Problem, ProtocolError, SourceError, suggest
 
 SHOWN = [
     pytest.param(Problem("p.toml", 3, 1, "it is wrong"), "p.toml:3: error: it is wrong", id="bare"),

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.errors import ProtocolError
-from squid_imhelper.layout import Blanks, parse_extras, parse_format, read_fields, split_words
-from squid_imhelper.wire import DEFAULT_EXTRAS, DEFAULT_FORMAT
+from squid_imhelper.base.errors import ProtocolError
+from squid_imhelper.squid.layout import Blanks, parse_extras, parse_format, read_fields, split_words
+from squid_imhelper.squid.wire import DEFAULT_EXTRAS, DEFAULT_FORMAT
 
 
 def read(layout_text, line):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from squid_imhelper import listing
-from squid_imhelper.catalogue import Catalogue
-from squid_imhelper.model import Kind, Match, Service, Signature, UrlPattern
+from squid_imhelper.base.model import Kind, Match, Service, Signature, UrlPattern
+from squid_imhelper.offline import listing
+from squid_imhelper.sources.catalogue import Catalogue
 
 CHAT = Service(
     id="chat",

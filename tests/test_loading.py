@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from squid_imhelper import loading
-from squid_imhelper.check import Circumstances, check
-from squid_imhelper.errors import ImhelperError, SourceError
+from squid_imhelper.base.errors import ImhelperError, SourceError
 from squid_imhelper.loading import BUILT_IN, load_engine, policy_name
+from squid_imhelper.offline.check import Circumstances, check
 
 ALLOW = '[[rule]]\nname = "open"\naction = "allow"\n'
 
@@ -68,7 +68,7 @@ def test_a_policy_that_cannot_be_used_is_an_error(
 
 def test_starting_a_helper_imports_nothing_that_reads_sources() -> None:
     """Until it has to read some."""
-    lean = "import sys, squid_imhelper.starting; print([m for m in sys.modules if m in sys.argv[1:]])"
+    lean = "import sys, squid_imhelper.helper.starting; print([m for m in sys.modules if m in sys.argv[1:]])"
     words = [f"squid_imhelper.{module}" for module in ("policy", "catalogue", "compiler", "tomlfile")]
     done = subprocess.run([sys.executable, "-c", lean, *words, "rich"], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

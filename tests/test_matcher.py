@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import identify, url_fits
 
-from squid_imhelper.catalogue import load_catalogue
-from squid_imhelper.compiler import compile_policy
-from squid_imhelper.matcher import END, START, Matcher, is_below, suffixes
-from squid_imhelper.model import FLAGS, Kind, Match, Policy, Request, Rule, Signature, UrlPattern, names_of
-from squid_imhelper.policy import built_in_policy
-from squid_imhelper.program import Program
-from squid_imhelper.urls import Target, normalise_host, normalise_path, parse_connect, parse_url
+from squid_imhelper.base.model import FLAGS, Kind, Match, Policy, Request, Rule, Signature, UrlPattern, names_of
+from squid_imhelper.base.urls import Target, normalise_host, normalise_path, parse_connect, parse_url
+from squid_imhelper.matching.matcher import END, START, Matcher, is_below, suffixes
+from squid_imhelper.matching.program import Program
+from squid_imhelper.sources.catalogue import load_catalogue
+from squid_imhelper.sources.compiler import compile_policy
+from squid_imhelper.sources.policy import built_in_policy
 
 CATALOGUE = load_catalogue()
 EVERYTHING = Policy("test", (Rule("all", "block", services=frozenset(CATALOGUE.services), include=frozenset(FLAGS)),))

@@ -1,6 +1,6 @@
 """Memos: the same answers, and no more memory than a client can be given."""
 
-from squid_imhelper.memo import ENTRIES, LONGEST, memoised
+from squid_imhelper.base.memo import ENTRIES, LONGEST, memoised
 
 
 def test_a_function_is_asked_once_for_a_key() -> None:

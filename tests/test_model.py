@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from squid_imhelper.model import Flag, Kind, Match, Rule, Service, Signature, UrlPattern, names_of
-from squid_imhelper.urls import Target
+from squid_imhelper.base.model import Flag, Kind, Match, Rule, Service, Signature, UrlPattern, names_of
+from squid_imhelper.base.urls import Target
 
 
 def service(*signatures: tuple[Kind, Flag], udp_ports: tuple[int, ...] = ()) -> Service:

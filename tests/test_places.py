@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.places import Places
+from squid_imhelper.sources.places import Places
 
 
 @pytest.mark.parametrize(

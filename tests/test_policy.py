@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.catalogue import Catalogue, load_catalogue
-from squid_imhelper.errors import ImhelperError, Problem, SourceError
-from squid_imhelper.model import FirewallSettings, Interval, Policy, Response, Rule, Service, SiteList
-from squid_imhelper.policy import MAX_TEXT, built_in_policy, read_policy
+from squid_imhelper.base.errors import ImhelperError, Problem, SourceError
+from squid_imhelper.base.model import FirewallSettings, Interval, Policy, Response, Rule, Service, SiteList
+from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
+from squid_imhelper.sources.policy import MAX_TEXT, built_in_policy, read_policy
 
 Write = Callable[[str], Path]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.errors import ImhelperError
-from squid_imhelper.program import UnknownNameError, select_services
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.matching.program import UnknownNameError, select_services
 
 GROUPS = {"telegram": "im", "whatsapp": "im", "aim": "legacy_im", "slack": "work_chat"}
 

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import squid_imhelper
-from squid_imhelper.engine import Engine
-from squid_imhelper.errors import ImhelperError
-from squid_imhelper.layout import parse_extras, parse_format
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.helper.serve import NOTICE_PERIOD, EngineSource, Helper, Notices, Options
 from squid_imhelper.loading import load_engine
-from squid_imhelper.serve import NOTICE_PERIOD, EngineSource, Helper, Notices, Options
-from squid_imhelper.wire import ACL, DEFAULT_EXTRAS, DEFAULT_FORMAT, MAX_LINE, REWRITE
+from squid_imhelper.matching.engine import Engine
+from squid_imhelper.squid.layout import parse_extras, parse_format
+from squid_imhelper.squid.wire import ACL, DEFAULT_EXTRAS, DEFAULT_FORMAT, MAX_LINE, REWRITE
 
 ROOT = Path(squid_imhelper.__file__).parents[1]
 LAYOUTS = {"acl": parse_format(DEFAULT_FORMAT), "rewrite": parse_extras(DEFAULT_EXTRAS)}
@@ -364,7 +364,8 @@ def test_the_format_is_one_word_or_several(words):
 
 STRAY = """
 import os, sys
-from squid_imhelper import cli, serve
+from squid_imhelper import cli
+from squid_imhelper.helper import serve
 answer = serve.Helper.answer
 def noisy(helper, line):
     print("stray print", flush=True)

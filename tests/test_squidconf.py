@@ -11,11 +11,11 @@ from typing import Literal
 
 import pytest
 
-from squid_imhelper.errors import ImhelperError
-from squid_imhelper.layout import parse_extras, parse_format
-from squid_imhelper.model import Policy, Rule
-from squid_imhelper.squidconf import EXTRAS, TTL, Installation, render
-from squid_imhelper.wire import DEFAULT_FORMAT
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import Policy, Rule
+from squid_imhelper.squid.layout import parse_extras, parse_format
+from squid_imhelper.squid.squidconf import EXTRAS, TTL, Installation, render
+from squid_imhelper.squid.wire import DEFAULT_FORMAT
 
 SQUID = shutil.which("squid", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 CONF = Path(__file__).parents[1] / "conf"

@@ -173,7 +173,8 @@ def test_a_policy_that_comes_later_is_taken_up(command, before, tmp_path):
 DEFAULT_POLICY_ELSEWHERE = """
 import sys
 from pathlib import Path
-from squid_imhelper import cli, loading, starting
+from squid_imhelper import cli, loading
+from squid_imhelper.helper import starting
 starting.DEFAULT_POLICY = loading.DEFAULT_POLICY = Path(sys.argv.pop(1))
 sys.exit(cli.main(sys.argv[1:]))
 """

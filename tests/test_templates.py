@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
+from squid_imhelper.base.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
 
 VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http://h/{rule}", "host": ""}
 

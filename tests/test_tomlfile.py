@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.errors import ImhelperError, SourceError
-from squid_imhelper.tomlfile import Document, Table, Where, read_document
+from squid_imhelper.base.errors import ImhelperError, SourceError
+from squid_imhelper.sources.tomlfile import Document, Table, Where, read_document
 
 HERE = "»"
 """Marks, in the cases below, the character that must be found."""

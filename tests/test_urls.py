@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.urls import (
+from squid_imhelper.base.urls import (
     NOWHERE,
     Target,
     UrlError,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squid_imhelper.errors import ProtocolError
-from squid_imhelper.layout import parse_extras, parse_format
-from squid_imhelper.model import Decision, Request, Response
-from squid_imhelper.urls import NOWHERE, parse_connect, parse_url
-from squid_imhelper.wire import (
+from squid_imhelper.base.errors import ProtocolError
+from squid_imhelper.base.model import Decision, Request, Response
+from squid_imhelper.base.urls import NOWHERE, parse_connect, parse_url
+from squid_imhelper.squid.layout import parse_extras, parse_format
+from squid_imhelper.squid.wire import (
     ACL,
     DEFAULT_EXTRAS,
     DEFAULT_FORMAT,

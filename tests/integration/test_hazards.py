@@ -31,7 +31,8 @@ def own_helper(network: Network, name: str, text: str) -> Path:
 
 PRINTS = """
 import sys
-from squid_imhelper import cli, engine
+from squid_imhelper import cli
+from squid_imhelper.matching import engine
 decide = engine.Engine.decide
 def noisy(self, request):
     print("a stray line")
@@ -68,7 +69,8 @@ def test_hazard_0_1_a_line_without_an_id_gets_no_answer(start_squid: Start) -> N
 
 RAISES = """
 import sys
-from squid_imhelper import cli, engine
+from squid_imhelper import cli
+from squid_imhelper.matching import engine
 def broken(self, request):
     raise ZeroDivisionError
 engine.Engine.decide = broken

@@ -1,0 +1,148 @@
+"""Starting a helper: from the words in squid.conf to the loop.
+
+Squid takes a helper that ends before its first answer for broken, and ends itself over a few of them (helper.cc,
+"helpers are crashing too rapidly"). So nothing that is wrong with the options or the policy ends one: it is said on
+stderr, and every line is answered as `--on-error` says until Squid closes.
+"""
+
+import argparse
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import BUILT_IN
+from squid_imhelper.helper.audit import Sink, open_sink
+from squid_imhelper.helper.chores import Chores
+from squid_imhelper.helper.counters import Counters, MetricsFile
+from squid_imhelper.helper.notices import Notices
+from squid_imhelper.helper.reloading import EngineSource
+from squid_imhelper.helper.serve import Helper, Options, guard_descriptors, serve
+from squid_imhelper.loading import DEFAULT_POLICY, build_program, default_exists
+from squid_imhelper.matching.program import Program
+from squid_imhelper.squid.wire import ACL, REWRITE, Interface
+
+HELPERS: Final[dict[str, Interface]] = {"acl": ACL, "rewrite": REWRITE}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a command line asks for; `policy` is "" for none that could be read, `audit` and `metrics` for none."""
+
+    options: Options
+    policy: str = ""
+    audit: str = ""
+    metrics: str = ""
+    metrics_period: float = 0.0
+
+
+def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Namespace]) -> int:
+    """Answers Squid until it closes.
+
+    Args:
+        arguments: the command line; one of its words is one of HELPERS.
+        parse: reads it, and raises ImhelperError where it cannot.
+    """
+    write_fd = guard_descriptors()
+    notices = Notices("squid-imhelper")
+    interface = next(HELPERS[word] for word in arguments if word in HELPERS)
+    setup = _read_setup(arguments, parse, interface, notices)
+    counters = Counters()
+    path = "" if setup.policy == BUILT_IN else setup.policy
+    source = EngineSource(path, lambda warn: _build_for_helper(setup.policy, warn), notices, counters)
+    audit = open_sink(setup.audit, lambda text: notices.say_at_times("audit", text)) if setup.audit else None
+    metrics = (
+        MetricsFile(
+            Path(setup.metrics), setup.metrics_period, counters, lambda text: notices.say_at_times("metrics", text)
+        )
+        if setup.metrics
+        else None
+    )
+    chores = _make_chores(source, audit, metrics, counters, notices)
+    chores.install()
+    if setup.policy:
+        source.start()
+    serve(Helper(interface, source, setup.options, notices, counters, audit), 0, write_fd, chores)
+    if metrics:
+        metrics.write()
+    return 0
+
+
+def _make_chores(
+    source: EngineSource, audit: Sink | None, metrics: MetricsFile | None, counters: Counters, notices: Notices
+) -> Chores:
+    def every_second() -> None:
+        source.check()
+        if audit:
+            audit.reopen()
+        if metrics:
+            metrics.write_if_due()
+
+    def on_hangup() -> None:
+        source.reload()
+        if audit:
+            audit.reopen()
+
+    chores = {
+        signal.SIGALRM: every_second,
+        signal.SIGCHLD: source.check,
+        signal.SIGHUP: on_hangup,
+        signal.SIGUSR1: lambda: notices.say(counters.summary(os.getpid())),
+    }
+    return Chores(chores, lambda text: notices.say_at_times("chore", text))
+
+
+def _read_setup(
+    arguments: list[str], parse: Callable[[list[str]], argparse.Namespace], interface: Interface, notices: Notices
+) -> Setup:
+    try:
+        parsed = parse(arguments)
+    except (ImhelperError, SystemExit) as error:  # argparse ends for --help and --version
+        problem = error if isinstance(error, ImhelperError) else "--help among other options"
+        notices.say(f"{problem}; every request is answered as --on-error says")
+        return Setup(_salvaged_options(arguments))
+    return Setup(
+        options=_helper_options(parsed, interface, notices),
+        policy=str(DEFAULT_POLICY) if parsed.policy is None else parsed.policy,
+        audit=parsed.audit,
+        metrics=parsed.metrics,
+        metrics_period=parsed.metrics_period,
+    )
+
+
+def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: Notices) -> Options:
+    words = parsed.format if interface is ACL else parsed.extras
+    try:
+        layout = interface.parse_layout(" ".join(words) if words else interface.default_layout)
+        if layout.warning:
+            notices.say(layout.warning)
+    except ImhelperError as error:
+        notices.say(f"{error}; every request is answered as --on-error says")
+        layout = None
+    return Options(
+        layout=layout,
+        channels=not parsed.no_channel_id,
+        intercepted=interface is ACL and parsed.intercepted,
+        on_error=parsed.on_error,
+        dry_run=parsed.dry_run,
+    )
+
+
+def _salvaged_options(arguments: list[str]) -> Options:
+    """What can be told from a command line that cannot be understood."""
+    given = [
+        value for option, value in pairwise(" ".join(arguments).replace("=", " ").split()) if option == "--on-error"
+    ]
+    on_error: Literal["block"] | None = "block" if given[-1:] == ["block"] else None
+    return Options(None, "--no-channel-id" not in arguments, on_error=on_error, dry_run="--dry-run" in arguments)
+
+
+def _build_for_helper(policy: str, warn: Callable[[str], None]) -> Program:
+    """Where the policy is the default one and is not there, the helper waits; other commands take the built-in one."""
+    if policy == str(DEFAULT_POLICY) and not default_exists():
+        raise ImhelperError(f"there is no {DEFAULT_POLICY}, and no other --policy was given")
+    return build_program(policy, warn)

@@ -1,0 +1,1 @@
+"""From a program to decisions: the hot path, and the file that it is read from."""

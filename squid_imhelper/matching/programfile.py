@@ -1,0 +1,276 @@
+"""The file of a program: what `compile` writes and a helper opens.
+
+    16 bytes   magic, with a CR LF in it that no transfer as text survives
+    4          format version                         (all numbers big-endian)
+    8          length of the file
+    8          length of the tables
+    32         SHA-256 of the numbers above and the tables
+    ...        the tables, as JSON with sorted keys
+    ...        the tries of the site lists, each at a multiple of 4096
+
+The tables hold offset, length and SHA-256 of each trie. So one digest vouches for everything; a helper at its start
+looks at header, lengths and tables only, since the tries may be large, and `verify_program` at all of it. The same
+policy, catalogue and version of marisa-trie make the same bytes. Nothing in the file can name code to run.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import AuditSettings, Kind, Match, Response, Rule, Schedule, Signature, UrlPattern
+from squid_imhelper.matching.program import Program, ServiceName, SiteTables
+
+MAGIC: Final = b"squid-imhelper\r\n"
+VERSION: Final = 1
+PAGE: Final = 4096
+
+_NUMBERS: Final = struct.Struct(">16sIQQ")
+_DIGEST_SIZE: Final = 32
+_HEADER_SIZE: Final = _NUMBERS.size + _DIGEST_SIZE
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file is a program, as far as its first bytes tell; False for what cannot be read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)).rstrip() == MAGIC.rstrip()
+    except (OSError, ValueError):
+        return False
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def save_program(program: Program, path: Path) -> None:
+    """Writes a program, and puts it into its place as a whole.
+
+    Raises:
+        ImhelperError: it cannot be written.
+    """
+    temporary = ""
+    try:
+        if path.exists() and not path.is_file():
+            raise ImhelperError(f"cannot write {path}: it is no regular file")
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(fd, "wb") as file:
+            write_program(program, file)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's is for its owner only; the user `proxy` must read it
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except (OSError, ValueError) as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise ImhelperError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def write_program(program: Program, file: BinaryIO) -> None:
+    """Writes a program to an open file, from where it stands.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    tries = [trie for sites in program.sites.values() for trie in (sites.domains, sites.urls)]
+    # Where the tries stand depends on the length of the tables, in which that stands: so counted from the first one.
+    places = _places(tries)
+    tables = json.dumps(_encode_tables(program, places), sort_keys=True, separators=(",", ":")).encode()
+    start = _first_page(len(tables))
+    end = max((start + offset + length for offset, length, _ in places), default=_HEADER_SIZE + len(tables))
+    numbers = _NUMBERS.pack(MAGIC, VERSION, end, len(tables))
+    file.write(numbers + hashlib.sha256(numbers + tables).digest() + tables)
+    at = _HEADER_SIZE + len(tables)
+    for (offset, length, _), trie in zip(places, tries, strict=True):
+        if length:
+            file.write(bytes(start + offset - at))
+            file.write(trie)
+            at = start + offset + length
+
+
+Place = tuple[int, int, str]
+"""Offset behind the first page of tries, length, SHA-256 in hexadecimal."""
+
+
+def _places(tries: Iterable[bytes | memoryview]) -> list[Place]:
+    places, offset = [], 0
+    for trie in tries:
+        places.append((offset, len(trie), hashlib.sha256(trie).hexdigest()))
+        offset = _rounded_up(offset + len(trie))
+    return places
+
+
+def _first_page(tables_length: int) -> int:
+    return _rounded_up(_HEADER_SIZE + tables_length)
+
+
+def _rounded_up(offset: int) -> int:
+    return -(-offset // PAGE) * PAGE
+
+
+def _encode_tables(program: Program, places: list[Place]) -> dict[str, object]:
+    sites = {
+        name: [*places[2 * n : 2 * n + 2], list(s.regex), list(s.networks), list(s.ports)]
+        for n, (name, s) in enumerate(program.sites.items())
+    }
+    return {
+        "services": [[id_, *service] for id_, service in program.services.items()],
+        "signatures": [_encode_signature(signature) for signature in program.signatures],
+        "exceptions": program.exceptions,
+        "bots": program.bots,
+        "rules": [_encode_rule(rule) for rule in program.rules],
+        "response": asdict(program.response),
+        "open_targets": sorted(program.open_targets),
+        "audit": asdict(program.audit),
+        "site_lists": list(program.sites),
+        "sites": sites,
+        "schedules": [[s.name, s.zone, s.stretches] for s in program.schedules.values()],
+        "files": program.files,
+    }
+
+
+def _encode_signature(s: Signature) -> list[object]:
+    url = {**asdict(s.url), "match": s.url.match.value} if s.url else None
+    return [s.kind.value, s.value, s.service, s.flag, s.match.value, url]
+
+
+def _encode_rule(rule: Rule) -> dict[str, object]:
+    values = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def load_program(path: Path) -> Program:
+    """Opens a program file: header, lengths and tables are checked, the tries mapped into memory.
+
+    Raises:
+        ImhelperError: it is none, or not a whole one, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return map_program(file, str(path))
+    except (OSError, ValueError) as error:
+        raise ImhelperError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def map_program(file: BinaryIO, name: str) -> Program:
+    """Reads a program from an open file, which may be closed then. `name` is for messages.
+
+    Raises:
+        ImhelperError: it is none, or not a whole one.
+        OSError: it cannot be read.
+    """
+    data, tables = _map(file, name)
+    start = _first_page(len(tables))
+    try:
+        return _decode_tables(json.loads(tables), lambda place: data[start + place[0] : start + place[0] + place[1]])
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:  # the digest fits, so it was written like this
+        raise ImhelperError(f"{name} is damaged: {error!r}; compile it again") from None
+
+
+def verify_program(path: Path) -> Program:
+    """Opens a program file as `load_program` does, and holds every trie against its digest too.
+
+    Raises:
+        ImhelperError: it is none, or not a whole one, or cannot be read.
+    """
+    program = load_program(path)
+    with path.open("rb") as file:
+        _, tables = _map(file, str(path))
+    for name, (domains, urls, *_) in json.loads(tables)["sites"].items():
+        mapped = program.sites[name]
+        for place, trie in ((domains, mapped.domains), (urls, mapped.urls)):
+            if hashlib.sha256(trie).hexdigest() != place[2]:
+                raise ImhelperError(
+                    f"{path} is damaged: the digest of site list '{name}' does not fit; compile it again"
+                )
+    return program
+
+
+def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
+    """Returns the whole file and its tables."""
+    size = os.fstat(file.fileno()).st_size
+    if size < _HEADER_SIZE:
+        raise ImhelperError(f"{name} is no whole program: it has {size} bytes only; compile it again")
+    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    magic, version, length, tables_length = _NUMBERS.unpack_from(data)
+    if magic != MAGIC:
+        raise ImhelperError(f"{name} is no program of squid-imhelper, or was copied as text")
+    if version != VERSION:
+        age = "a newer" if version > VERSION else "an older"
+        raise ImhelperError(
+            f"{name} was compiled by {age} squid-imhelper (format {version}, not {VERSION}); compile it again"
+        )
+    if length != size:
+        raise ImhelperError(f"{name} is no whole program: it has {size} of {length} bytes; compile it again")
+    tables = bytes(data[_HEADER_SIZE : _HEADER_SIZE + tables_length])
+    digest = hashlib.sha256(bytes(data[: _NUMBERS.size]) + tables).digest()
+    if digest != data[_NUMBERS.size : _HEADER_SIZE]:
+        raise ImhelperError(f"{name} is damaged: its digest does not fit; compile it again")
+    return data, tables
+
+
+def _decode_tables(tables: Mapping[str, Any], trie: Callable[[Place], memoryview]) -> Program:
+    sites = {name: tables["sites"][name] for name in tables["site_lists"]}
+    return Program(
+        services={id_: ServiceName(name, group) for id_, name, group in tables["services"]},
+        signatures=tuple(map(_decode_signature, tables["signatures"])),
+        exceptions=tuple((domain, service) for domain, service in tables["exceptions"]),
+        bots=tuple((text, service) for text, service in tables["bots"]),
+        rules=tuple(map(_decode_rule, tables["rules"])),
+        response=Response(**tables["response"]),
+        open_targets=frozenset((host, port) for host, port in tables["open_targets"]),
+        audit=AuditSettings(**tables["audit"]),
+        sites={
+            name: SiteTables(trie(domains), trie(urls), tuple(regex), _tuples(networks), tuple(ports))
+            for name, (domains, urls, regex, networks, ports) in sites.items()
+        },
+        schedules={name: Schedule(name, zone, _tuples(stretches)) for name, zone, stretches in tables["schedules"]},
+        files=tuple(tables["files"]),
+    )
+
+
+def _decode_signature(row: list[Any]) -> Signature:
+    kind, value, service, flag, match, url = row
+    pattern = UrlPattern(**{**url, "match": Match(url["match"])}) if url else None
+    return Signature(Kind(kind), value, service, flag, Match(match), pattern)
+
+
+def _tuples(rows: Iterable[list[Any]]) -> tuple[Any, ...]:
+    return tuple(map(tuple, rows))
+
+
+_OF_RULE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "clients": _tuples,
+    "users": frozenset,
+    "services": frozenset,
+    "include": frozenset,
+    "user_agents": tuple,
+    "sites": tuple,
+    "except_sites": tuple,
+    "schedules": tuple,
+}
+
+
+def _decode_rule(values: dict[str, Any]) -> Rule:
+    return Rule(
+        **{
+            name: value if value is None or name not in _OF_RULE else _OF_RULE[name](value)
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,1 @@
+"""What looks at policies and requests without a Squid."""

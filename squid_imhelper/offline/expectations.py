@@ -1,0 +1,77 @@
+"""`[[expect]]`: what a policy says should come out, held against what does. One that fails its own tests is not used.
+
+An expectation without a time must hold at any: it is tried at each instant of the coming week at which other rules
+begin to apply.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from squid_imhelper.base.errors import SourceError
+from squid_imhelper.base.model import Expectation
+from squid_imhelper.base.schedule import WEEK, common_zone, on_the_wall
+from squid_imhelper.matching.engine import Engine
+from squid_imhelper.offline.check import Circumstances, Finding, check
+from squid_imhelper.sources.tomlfile import Document
+
+
+def check_expectations(engine: Engine, expectations: Sequence[Expectation], document: Document, now: float) -> None:
+    """Notes an error in the document for each expectation that does not come true.
+
+    Raises:
+        SourceError: for any of them.
+    """
+    for number, expectation in enumerate(expectations):
+        for instant in _instants(engine, expectation, now):
+            finding = check(engine, expectation.url, _circumstances(expectation), instant)
+            if wrong := _difference(expectation, finding):
+                when = "" if expectation.at is not None else _when(engine, instant)
+                document.error(("expect", number, "url"), f"{wrong}{when}{_why(finding)}", expectation.url)
+                break
+    if any(problem.severity == "error" for problem in document.problems):
+        raise SourceError(document.problems)
+
+
+def _instants(engine: Engine, expectation: Expectation, now: float) -> Iterator[float]:
+    if expectation.at is not None:
+        yield expectation.at
+        return
+    instant = now
+    while instant < now + WEEK:
+        yield instant
+        instant = engine.next_change(instant)
+
+
+def _circumstances(expectation: Expectation) -> Circumstances:
+    return Circumstances(
+        client=expectation.client,
+        user=expectation.user,
+        method=expectation.method,
+        user_agent=expectation.user_agent,
+        content_type=expectation.content_type,
+        sni=expectation.sni,
+    )
+
+
+def _difference(expectation: Expectation, finding: Finding) -> str:
+    """What is other than expected; "" for nothing."""
+    decision = finding.decision
+    if finding.error is not None:
+        return f"expected a decision: {finding.error}"
+    if expectation.action is not None and decision.action != expectation.action:
+        return f"expected {expectation.action}, and it is {decision.action}"
+    if expectation.service is not None and (decision.service or "") != expectation.service:
+        return f"expected {expectation.service or 'no service'}, and it is {decision.service or 'none'}"
+    return ""
+
+
+def _when(engine: Engine, instant: float) -> str:
+    schedules = engine.program.schedules.values()
+    if not schedules:
+        return ""
+    zone = common_zone(schedules)
+    return f" on {on_the_wall(instant, zone):%a %Y-%m-%d %H:%M} {zone} (without 'at' it must hold at any time)"
+
+
+def _why(finding: Finding) -> str:
+    rule = finding.decision.rule
+    return f" by rule '{rule}'" if rule else ", since no rule holds"

@@ -1,0 +1,1 @@
+"""What reads policies, lists and the catalogue, and compiles them. What answers Squid imports none of it."""

@@ -1,0 +1,1 @@
+"""What Squid sends, gets and is configured with. No I/O."""
