@@ -1,1 +1,1 @@
-"""What all other parts speak in: the vocabulary, errors, URLs, addresses, time. Nothing here knows Squid or a policy."""
+"""What all other parts speak in: vocabulary, errors, URLs, addresses, time. Nothing here knows Squid or a policy."""
