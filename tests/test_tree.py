@@ -32,7 +32,7 @@ FILES = {"tomlfile", "compressed", "programfile", "loading", "commands", "reload
 """Modules that may open files or look at them."""
 
 WITHOUT_TEST = {"__main__"}
-WITHOUT_MODULE = {"tree"}
+WITHOUT_MODULE = {"tree", "conf"}
 
 
 def name_of(path: Path) -> str:

@@ -56,8 +56,8 @@ def read_lines(path: Path) -> Iterator[str]:
         with path.open("rb") as file, _decompressed(file) as content:
             if b"\x00" in content.peek(1024)[:1024]:
                 raise ImhelperError(f"cannot read {path}: it is no text")
-            for line in io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape"):
-                yield line.rstrip("\n")
+            with io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape") as text:
+                yield from (line.rstrip("\n") for line in text)
     except EOFError:
         raise ImhelperError(f"cannot read {path}: the file is cut off") from None
     except OSError as error:
