@@ -152,9 +152,8 @@ def main() -> int:
             write_policy(folder, 1)
             compile_policy(source, program)
             calm, busy, took = waits(folder, policy)
-            print(
-                f"a {what} replaced: in force after {took:.1f} s; a request waited {_told(calm)} before, {_told(busy)} then"
-            )
+            print(f"a {what} replaced: in force after {took:.1f} s")
+            print(f"  a request waited {_told(calm)} before, {_told(busy)} meanwhile")
     return 0
 
 

@@ -34,7 +34,7 @@ lan = ["192.168.1.0/24"]
 office = { days = "mon-fri", hours = ["08:00-18:00"], timezone = "Europe/Brussels" }
 
 [sites]
-inline = { domains = ["a.example"], urls = ["b.example/c"], regex = ["d"], networks = ["::1"], ports = [80, "6660-6669"] }
+inline = { domains = ["a.ex"], urls = ["b.example/c"], regex = ["d"], networks = ["::1"], ports = [80, "6660-6669"] }
 file = { file = "list.txt", format = "domains" }
 
 [[rule]]
