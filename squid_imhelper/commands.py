@@ -112,25 +112,16 @@ def run_services(options: argparse.Namespace) -> int:
 
 def run_squid_conf(options: argparse.Namespace) -> int:
     """Prints the lines for squid.conf."""
-    from squid_imhelper.sources.catalogue import load_catalogue
-    from squid_imhelper.sources.policy import built_in_policy, read_policy
     from squid_imhelper.squid.squidconf import Installation, render
 
-    catalogue = load_catalogue()
     name = policy_name(options.policy)
-    if name == BUILT_IN:
-        policy = built_in_policy(catalogue)
-    else:
-        read = read_policy(Path(name), catalogue)
-        policy = read.policy
-        for warning in read.warnings:
-            _warn(str(warning))
+    rules = load_engine(name, _warn).program.rules
     installation = Installation(
         helper=_own_path(),
         policy=BUILT_IN if name == BUILT_IN else str(Path(name).absolute()),
         error_page=_error_page(),
     )
-    print(render(installation, policy, options.interface, options.squid_version), end="")
+    print(render(installation, rules, options.interface, options.squid_version), end="")
     return 0
 
 

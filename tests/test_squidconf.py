@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.model import Policy, Rule
+from squid_imhelper.base.model import Rule
 from squid_imhelper.squid.layout import parse_extras, parse_format
 from squid_imhelper.squid.squidconf import EXTRAS, TTL, Installation, render
 from squid_imhelper.squid.wire import DEFAULT_FORMAT
@@ -21,8 +21,8 @@ SQUID = shutil.which("squid", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr
 CONF = Path(__file__).parents[1] / "conf"
 
 PLACES = Installation("/usr/bin/squid-imhelper", "/etc/squid-imhelper/policy.toml", "/usr/share/imhelper/ERR_MESSENGER")
-PLAIN = Policy("policy.toml", (Rule("all", "block"),))
-USERS = Policy("policy.toml", (Rule("all", "block"), Rule("ann", "allow", users=frozenset({"ann"}))))
+PLAIN = (Rule("all", "block"),)
+USERS = (Rule("all", "block"), Rule("ann", "allow", users=frozenset({"ann"})))
 NO_PAGE = replace(PLACES, error_page="")
 
 Interface = Literal["acl", "rewrite"]
@@ -41,18 +41,18 @@ def quoted(line: str) -> str:
     return line.rsplit('"', 2)[1]
 
 
-@pytest.mark.parametrize(("places", "policy", "interface", "name"), CASES)
+@pytest.mark.parametrize(("places", "rules", "interface", "name"), CASES)
 def test_the_lines_are_these(
-    golden: Callable[[str, str], None], places: Installation, policy: Policy, interface: Interface, name: str
+    golden: Callable[[str, str], None], places: Installation, rules: tuple[Rule, ...], interface: Interface, name: str
 ) -> None:
-    golden(name, render(places, policy, interface, 5))
+    golden(name, render(places, rules, interface, 5))
 
 
-@pytest.mark.parametrize(("places", "policy", "interface", "name"), CASES)
+@pytest.mark.parametrize(("places", "rules", "interface", "name"), CASES)
 def test_the_same_policy_gives_the_same_lines(
-    places: Installation, policy: Policy, interface: Interface, name: str
+    places: Installation, rules: tuple[Rule, ...], interface: Interface, name: str
 ) -> None:
-    assert render(places, policy, interface, 5) == render(places, policy, interface, 5), name
+    assert render(places, rules, interface, 5) == render(places, rules, interface, 5), name
 
 
 @pytest.mark.parametrize("version", [5, 6, 7])
@@ -98,14 +98,14 @@ def test_no_port_is_opened() -> None:
 
 @pytest.mark.squid
 @pytest.mark.skipif(SQUID is None, reason="squid is not installed")
-@pytest.mark.parametrize(("places", "policy", "interface", "name"), CASES)
+@pytest.mark.parametrize(("places", "rules", "interface", "name"), CASES)
 def test_a_real_squid_accepts_the_lines(
-    tmp_path: Path, places: Installation, policy: Policy, interface: Interface, name: str
+    tmp_path: Path, places: Installation, rules: tuple[Rule, ...], interface: Interface, name: str
 ) -> None:
     helper = tmp_path / "helper"
     helper.write_text("#!/bin/sh\nexec cat\n")
     helper.chmod(0o755)
-    lines = render(replace(places, helper=str(helper)), policy, interface, 5)
+    lines = render(replace(places, helper=str(helper)), rules, interface, 5)
     conf = tmp_path / name
     conf.write_text(
         f"http_port 127.0.0.1:3999\npid_filename {tmp_path}/pid\ncache_log {tmp_path}/cache.log\n"

@@ -1,10 +1,11 @@
 """The squid.conf lines that put the helper to work: rendered text, no I/O."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.model import BUILT_IN, Policy
+from squid_imhelper.base.model import BUILT_IN, Rule
 from squid_imhelper.squid.wire import DEFAULT_FORMAT
 
 TTL: Final = 60
@@ -30,7 +31,9 @@ class Installation:
     error_page: str
 
 
-def render(installation: Installation, policy: Policy, interface: Literal["acl", "rewrite"], squid_version: int) -> str:
+def render(
+    installation: Installation, rules: Sequence[Rule], interface: Literal["acl", "rewrite"], squid_version: int
+) -> str:
     """Returns the lines for explicit mode, to be included before the first `http_access allow`.
 
     Raises:
@@ -39,7 +42,12 @@ def render(installation: Installation, policy: Policy, interface: Literal["acl",
     for path in (installation.helper, installation.policy, installation.error_page):
         if any(character in " \t\"'\\#%" or not character.isprintable() for character in path):
             raise ImhelperError(f"{path!r}: Squid cannot start or read what has such characters in its path")
-    lines = _acl_lines(installation, policy) if interface == "acl" else _rewrite_lines(installation, policy)
+    wants_users = any(rule.users is not None for rule in rules)
+    lines = (
+        _acl_lines(installation, wants_users=wants_users)
+        if interface == "acl"
+        else _rewrite_lines(installation, wants_users=wants_users)
+    )
     head = [
         f"# squid-imhelper, Squid {squid_version}: put these lines before the first 'http_access allow' of squid.conf.",
         f"# Squid keeps an answer for {TTL} seconds and leaves open tunnels open: a new policy shows after that.",
@@ -58,8 +66,7 @@ def render(installation: Installation, policy: Policy, interface: Literal["acl",
     return "\n".join(head + lines + log) + "\n"
 
 
-def _acl_lines(installation: Installation, policy: Policy) -> list[str]:
-    wants_users = any(rule.users is not None for rule in policy.rules)
+def _acl_lines(installation: Installation, *, wants_users: bool) -> list[str]:
     layout = f"{DEFAULT_FORMAT} %#un" if wants_users else DEFAULT_FORMAT
     command = f"{installation.helper} acl --policy {installation.policy}"
     if wants_users:
@@ -77,8 +84,7 @@ def _acl_lines(installation: Installation, policy: Policy) -> list[str]:
     return [*lines, "http_access deny messenger"]
 
 
-def _rewrite_lines(installation: Installation, policy: Policy) -> list[str]:
-    wants_users = any(rule.users is not None for rule in policy.rules)
+def _rewrite_lines(installation: Installation, *, wants_users: bool) -> list[str]:
     extras = f"{EXTRAS} %#un" if wants_users else EXTRAS
     return [
         "# A rewriter sees no user agent and no content type; it redirects to the page that the policy names.",
