@@ -54,7 +54,8 @@ def run_compile(options: argparse.Namespace) -> int:
     if name != BUILT_IN and output.exists() and output.samefile(name):
         raise ImhelperError(f"{output} is the policy itself")
     save_program(build_program(name, _warn), output)
-    verify_program(output)
+    program = verify_program(output)
+    print(f"{output}: {len(program.rules)} rules, {len(program.sites)} site lists, {output.stat().st_size:,} bytes")
     return 0
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.helper.chores import restore_signals
 from squid_imhelper.helper.counters import Counters
 from squid_imhelper.helper.notices import Notices
@@ -25,8 +26,9 @@ from squid_imhelper.matching.programfile import is_program, load_program, map_pr
 
 FAULT: Final = "internal fault, please report"
 
-RETRY: Final = 10.0
-"""Seconds behind which a policy that was refused is tried again, though its file is the same."""
+FIRST_RETRY: Final = 10.0
+LAST_RETRY: Final = 600.0
+"""Seconds behind which a policy that was refused is tried again, though its file is the same; doubled each time."""
 
 Stamp = tuple[int, int, int, int]
 """Inode, modified, changed, size."""
@@ -113,6 +115,7 @@ class EngineSource:
         self._build: Build | None = None
         self._said = ""
         self._retry_at = float("inf")
+        self._patience = FIRST_RETRY
         self.engine: Engine | None = None
 
     def start(self) -> None:
@@ -152,10 +155,8 @@ class EngineSource:
                 self._take(load_program(Path(self._path)))
             else:
                 self._build = Build(self._build_program)
-        except ImhelperError as error:
-            self._refuse(str(error))
         except Exception as error:  # a helper that ends takes Squid down
-            self._refuse(f"{FAULT}: {error!r}")
+            self._refuse(_sentence(error))
 
     def _finish(self, *, wait: bool) -> None:
         if self._build is None:
@@ -166,7 +167,7 @@ class EngineSource:
                 return
             self._build = None
             program, said = result
-            if not wait and [_stamp(path) for path in self._watched] != self._tried:
+            if not wait and not _all_replaced(self._tried, [_stamp(path) for path in self._watched]):
                 return  # it may have been read while it was written: the next step begins anew
             if program is None:
                 self._refuse(said)
@@ -176,13 +177,13 @@ class EngineSource:
             self._take(program)
         except Exception as error:
             self._build = None
-            self._refuse(str(error) if isinstance(error, ImhelperError) else f"{FAULT}: {error!r}")
+            self._refuse(_sentence(error))
 
     def _take(self, program: Program) -> None:
         engine = Engine(program)
         if self.engine is not None or self._said:
             self._counters.reloads["taken"] += 1
-            self._notices.say(f"{self._path} is in force now")
+            self._notices.say(f"{self._path or BUILT_IN} is in force now")
         self.engine = engine
         self._said = ""
         self._counters.policy_loaded = time.time()
@@ -192,7 +193,8 @@ class EngineSource:
 
     def _refuse(self, reason: str) -> None:
         """Says why, once; what stands in the way may be in another file, so it is tried again."""
-        self._retry_at = time.monotonic() + RETRY
+        self._patience = min(2 * self._patience, LAST_RETRY) if reason == self._said else FIRST_RETRY
+        self._retry_at = time.monotonic() + self._patience
         if reason == self._said:
             return
         self._said = reason
@@ -205,6 +207,12 @@ class EngineSource:
         self._notices.say(f"{state}: {reason}")
 
 
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot start what compiles the policy: {error.strerror}"
+    return str(error) if isinstance(error, ImhelperError) else f"{FAULT}: {error!r}"
+
+
 def _stamp(path: str) -> Stamp | None:
     try:
         status = Path(path).stat()
@@ -214,7 +222,7 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _all_replaced(before: Stamps, now: Stamps) -> bool:
-    """Whether every file that has changed is another file: then it has been put there as a whole."""
+    """Whether every file that has changed, if any, is another file: then it has been put there as a whole."""
     if len(before) != len(now):
         return False
     changed = [(old, new) for old, new in zip(before, now, strict=True) if old != new]
