@@ -51,11 +51,12 @@ def run_compile(options: argparse.Namespace) -> int:
     name, output = policy_name(options.policy), Path(options.output)
     if name != BUILT_IN and is_program(Path(name)):
         raise ImhelperError(f"{name} is a program already; 'lint' verifies it")
-    if name != BUILT_IN and output.exists() and output.samefile(name):
-        raise ImhelperError(f"{output} is the policy itself")
-    save_program(build_program(name, _warn), output)
-    program = verify_program(output)
-    print(f"{output}: {len(program.rules)} rules, {len(program.sites)} site lists, {output.stat().st_size:,} bytes")
+    program = build_program(name, _warn)
+    sources = program.files if name == BUILT_IN else (name, *program.files)
+    if output.exists() and any(output.samefile(source) for source in sources):
+        raise ImhelperError(f"{output} is the policy itself, or a file that it reads")
+    save_program(program, output)
+    verify_program(output)
     return 0
 
 

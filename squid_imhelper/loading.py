@@ -12,7 +12,7 @@ from typing import Final
 from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.matching.engine import Engine
 from squid_imhelper.matching.program import Program
-from squid_imhelper.matching.programfile import is_program, load_program
+from squid_imhelper.matching.programfile import is_program, verify_program
 
 DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
 
@@ -20,12 +20,14 @@ DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
 def load_engine(policy: str | None, warn: Callable[[str], None]) -> Engine:
     """Builds the engine of a policy file, of a program or of the built-in policy, and hands warnings to `warn`.
 
+    For commands, which have the time to verify all of a program.
+
     Raises:
         ImhelperError: the policy cannot be used.
     """
     name = policy_name(policy)
     if name != BUILT_IN and is_program(Path(name)):
-        return Engine(load_program(Path(name)))
+        return Engine(verify_program(Path(name)))
     return Engine(build_program(name, warn))
 
 

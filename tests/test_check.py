@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from squid_imhelper.offline.check import Circumstances, as_json, as_text, build_
 KEYS = ["url", "host", "port", "client", "action", "service", "rule", "signature", "dry_run", "error"]
 WHATSAPP = "https://web.whatsapp.com/"
 UNKNOWN = Circumstances()
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,8 @@ def engine(policy_file: Callable[[str], Path]) -> Callable[[str], Engine]:
     return lambda text: load_engine(str(policy_file(text)), pytest.fail)
 
 
-def told(engine: Engine, url: str, circumstances: Circumstances = UNKNOWN) -> dict[str, object]:
-    line = as_json(check(engine, url, circumstances), dry_run=engine.program.response.dry_run)
+def told(engine: Engine, url: str, circumstances: Circumstances = UNKNOWN, now: float = NOW) -> dict[str, object]:
+    line = as_json(check(engine, url, circumstances, now), dry_run=engine.program.response.dry_run)
     assert line.isascii()
     assert "\n" not in line
     found = json.loads(line)
@@ -111,15 +113,21 @@ def test_where_no_host_is_found_on_error_decides(
     assert [found[key] for key in ("host", "port", "service", "rule", "signature")] == [None] * 5
 
 
-def test_an_expression_that_takes_too_long_is_an_error(engine: Callable[[str], Engine]) -> None:
-    slow = engine("[sites.s]\nregex = ['(a|a|b?)*$(?<=x)']\n[[rule]]\naction = \"block\"\nsites = ['s']\n")
-    found = told(slow, "http://" + "a" * 60 + ".example/" + "a" * 3000)
-    assert found["action"] == "allow"
-    assert found["error"] is None or "took too long" in str(found["error"])
+@pytest.mark.parametrize("on_error", ["allow", "block"])
+def test_an_expression_that_takes_too_long_is_an_error(engine: Callable[[str], Engine], on_error: str) -> None:
+    """What it is asked about is told all the same."""
+    slow = engine(
+        "[sites.s]\nregex = ['^http://example\\.org/(?:a|a|aa)+$']\n"
+        f"[[rule]]\naction = \"block\"\nsites = ['s']\n[response]\non_error = '{on_error}'\n"
+    )
+    found = told(slow, "http://example.org/" + "a" * 60 + "b")
+    assert (found["action"], found["host"], found["rule"]) == (on_error, "example.org", None)
+    assert "took too long" in str(found["error"])
 
 
 CLIENTS = '[[rule]]\nname = "r"\naction = "block"\nclients = ["10.0.0.0/8"]\n'
 AGENTS = '[[rule]]\nname = "r"\naction = "block"\nuser_agents = ["MSIE"]\n'
+USERS = '[[rule]]\nname = "r"\naction = "block"\nusers = ["ann", "DOM\\\\bob"]\n'
 MONITOR = '[[rule]]\nname = "r"\naction = "monitor"\nservices = ["whatsapp"]\n'
 
 CONDITIONS = [
@@ -129,6 +137,10 @@ CONDITIONS = [
     pytest.param(AGENTS, Circumstances(), ("allow", None), id="agent-unknown"),
     pytest.param(AGENTS, Circumstances(user_agent="x MSIE 6"), ("block", "r"), id="agent"),
     pytest.param(AGENTS, Circumstances(user_agent="x msie 6"), ("allow", None), id="agent-other-case"),
+    pytest.param(USERS, Circumstances(), ("allow", None), id="user-unknown"),
+    pytest.param(USERS, Circumstances(user="ann"), ("block", "r"), id="user"),
+    pytest.param(USERS, Circumstances(user="DOM\\bob"), ("block", "r"), id="user-of-a-domain"),
+    pytest.param(USERS, Circumstances(user="Ann"), ("allow", None), id="user-other-case"),
     pytest.param(MONITOR, Circumstances(), ("monitor", "r"), id="monitor"),
 ]
 
@@ -140,6 +152,43 @@ def test_a_condition_on_what_is_unknown_is_not_met(
     found = told(engine(policy), WHATSAPP, circumstances)
     assert (found["action"], found["rule"]) == expected
     assert found["service"] == "whatsapp", "what it is does not depend on what the rules do with it"
+
+
+OFFICE = """
+[schedules]
+office = { days = "mon-fri", hours = ["08:00-12:00"], timezone = "Europe/Brussels" }
+[[rule]]
+name = "office"
+action = "block"
+schedule = "office"
+[[rule]]
+name = "old"
+action = "monitor"
+until = 2026-11-22T00:00:00Z
+"""
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        pytest.param("2026-11-23T08:00+01:00", ("block", "office"), id="in"),
+        pytest.param("2026-11-23T06:59:59+00:00", ("allow", None), id="before"),
+        pytest.param("2026-11-23T12:00+01:00", ("allow", None), id="behind"),
+        pytest.param("2026-11-21T12:00+01:00", ("monitor", "old"), id="another-day"),
+    ],
+)
+def test_it_is_decided_as_at_the_time_given(
+    engine: Callable[[str], Engine], time: str, expected: tuple[str, str | None]
+) -> None:
+    found = told(engine(OFFICE), WHATSAPP, now=datetime.fromisoformat(time).timestamp())
+    assert (found["action"], found["rule"]) == expected
+
+
+def test_all_inputs_are_decided_as_at_one_time(engine: Callable[[str], Engine]) -> None:
+    one = engine(OFFICE)
+    found = [finding.decision.rule for finding in check_all(one, ["a.example", "b.example"], UNKNOWN, NOW)]
+    assert found == ["office", "office"]
+    assert [finding.decision.rule for finding in check_all(one, ["a.example"], UNKNOWN, NOW + 6 * 3600)] == [None]
 
 
 def test_the_sni_counts_as_a_name(built_in: Engine) -> None:
@@ -154,7 +203,7 @@ def test_dry_run_is_told_and_the_action_is_what_it_would_be(engine: Callable[[st
 
 def test_inputs_are_decided_in_order_and_blank_ones_skipped(built_in: Engine) -> None:
     urls = ["b.example", "", " \t", "/", "a.example"]
-    assert [finding.url for finding in check_all(built_in, urls, UNKNOWN)] == ["b.example", "/", "a.example"]
+    assert [finding.url for finding in check_all(built_in, urls, UNKNOWN, NOW)] == ["b.example", "/", "a.example"]
 
 
 def test_names_are_listed_once() -> None:
@@ -172,7 +221,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("url", "line"), TEXTS)
 def test_the_text_is_one_line(built_in: Engine, url: str, line: str) -> None:
-    assert as_text(check(built_in, url, UNKNOWN)) == line
+    assert as_text(check(built_in, url, UNKNOWN, NOW)) == line
 
 
 @given(
@@ -180,7 +229,7 @@ def test_the_text_is_one_line(built_in: Engine, url: str, line: str) -> None:
 )
 @settings(max_examples=300)
 def test_any_input_is_a_finding(built_in: Engine, url: str, method: str | None) -> None:
-    finding = check(built_in, url, Circumstances(method=method))
+    finding = check(built_in, url, Circumstances(method=method), NOW)
     assert json.loads(as_json(finding, dry_run=False))["url"] == url
     as_text(finding).encode()
 

@@ -18,9 +18,11 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 Start = Callable[..., subprocess.Popen[bytes]]
 
 OPTIONS = {
-    "acl": "--policy --format --no-channel-id --intercepted --on-error --dry-run",
-    "rewrite": "--policy --extras --no-channel-id --on-error --dry-run",
-    "check": "--policy --client --user-agent --method --content-type --sni --json --exit-code",
+    "acl": "--policy --format --no-channel-id --intercepted --on-error --dry-run --audit --metrics --metrics-period",
+    "rewrite": "--policy --extras --no-channel-id --on-error --dry-run --audit --metrics --metrics-period",
+    "check": "--policy --client --user --at --user-agent --method --content-type --sni --json --exit-code",
+    "compile": "--policy",
+    "lint": "--policy",
     "services": "--json",
     "squid-conf": "--policy --mode --with --squid-version",
 }
@@ -44,7 +46,7 @@ def sentence(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def test_these_are_the_commands() -> None:
-    assert set(subcommands()) >= set(OPTIONS)
+    assert set(subcommands()) == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -90,6 +92,19 @@ BAD_USAGE = [
     pytest.param(["services", "telegrm"], "unknown service 'telegrm', did you mean 'telegram'?", id="unknown-service"),
     pytest.param(["services", "@imm"], "unknown group '@imm', did you mean '@im'?", id="unknown-group"),
     pytest.param(["services", "xyzxyzxyz"], "unknown service 'xyzxyzxyz'", id="unknown-without-suggestion"),
+    pytest.param(["check", "--at", "2026-13-01", "a.example"], "'2026-13-01' is no time in ISO 8601", id="bad-month"),
+    pytest.param(["check", "--at", "tomorrow", "a.example"], "'tomorrow' is no time in ISO 8601", id="bad-time"),
+    pytest.param(["check", "--at", "", "a.example"], "'' is no time in ISO 8601", id="empty-time"),
+    pytest.param(["check", "--at", "2026-11-23T09:30+25:00", "a.example"], "is no time in ISO 8601", id="bad-offset"),
+    pytest.param(["check", "--at", "0001-01-01", "a.example"], "the year 1 is not between 1970", id="early-time"),
+    pytest.param(["check", "--at", "9999-12-31T23:59:59-14:00", "a.example"], "the year 9999 is not", id="late-time"),
+    pytest.param(["check", "--at", "9" * 5000, "a.example"], "is no time in ISO 8601", id="long-time"),
+    pytest.param(["check", "--at"], "expected one argument", id="no-time"),
+    pytest.param(["compile"], "required: -o", id="compile-to-nowhere"),
+    pytest.param(["compile", "-o", "program", "--policy", "gone.toml"], "cannot read gone.toml", id="compile-nothing"),
+    pytest.param(["lint", "--policy", "gone.toml"], "cannot read gone.toml: No such file", id="lint-no-policy"),
+    pytest.param(["lint", "--policy", "."], "cannot read .: Is a directory", id="lint-directory"),
+    pytest.param(["lint", "--policy", "latin1.toml"], "latin1.toml is not UTF-8 text", id="lint-not-utf-8"),
     pytest.param(["squid-conf", "--policy", "gone.toml"], "cannot read gone.toml", id="squid-conf-no-policy"),
     pytest.param(["squid-conf", "--mode", "x"], "--mode", id="squid-conf-mode"),
     pytest.param(["squid-conf", "--squid-version", "3"], "--squid-version", id="squid-conf-version"),
@@ -104,12 +119,13 @@ def test_bad_input_is_exit_status_2_and_one_sentence(
     assert words in sentence(run_cli(*arguments))
 
 
-@pytest.mark.parametrize("name", ["check", "squid-conf"])
+@pytest.mark.parametrize("name", ["check", "squid-conf", "compile"])
 def test_problems_of_a_policy_are_shown_with_their_place(
     run_cli: Run, policy_file: Callable[[str], Path], name: str
 ) -> None:
     path = policy_file('[[rule]]\naction = "blok"\n')
-    done = run_cli(name, "--policy", path, *(["a.example"] if name == "check" else []))
+    more = {"check": ["a.example"], "compile": ["-o", "program"]}.get(name, [])
+    done = run_cli(name, "--policy", path, *more)
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"{path}:2: error: 'action' is one of block, allow, monitor".encode() in done.stderr
     assert b"did you mean 'block'?" in done.stderr
@@ -138,6 +154,7 @@ def test_main_returns_what_the_program_exits_with(capsys: pytest.CaptureFixture[
 STREAMS = [
     pytest.param(["check", "--policy", "built-in", "a.example"], id="check"),
     pytest.param(["check", "--policy", "built-in", "--json", "a.example"], id="check-json"),
+    pytest.param(["lint", "--policy", "built-in"], id="lint"),
     pytest.param(["services"], id="services"),
     pytest.param(["services", "--json"], id="services-json"),
     pytest.param(["services", "whatsapp"], id="service"),

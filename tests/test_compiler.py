@@ -2,8 +2,21 @@
 
 import pytest
 
-from squid_imhelper.base.model import FLAGS, Flag, Kind, Policy, Response, Rule, Service, Signature
+from squid_imhelper.base.model import (
+    FLAGS,
+    AuditSettings,
+    Flag,
+    Kind,
+    Policy,
+    Response,
+    Rule,
+    Schedule,
+    Service,
+    Signature,
+    SiteList,
+)
 from squid_imhelper.matching.program import ServiceName
+from squid_imhelper.matching.sites import compile_site_list
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
 from squid_imhelper.sources.compiler import compile_policy
 
@@ -75,8 +88,43 @@ def test_open_targets(redirect: str, target: tuple[str, int]) -> None:
     assert program.open_targets == {target}
 
 
+def test_the_targets_of_all_rules_are_open() -> None:
+    """Whatever their action and their time: who was sent there must see the page."""
+    rules = (
+        Rule("a", "block", redirect="http://a.example/{url}"),
+        Rule("b", "monitor", redirect="https://b.example:8443/"),
+        Rule("c", "block", redirect="http://a.example/other", end=0.0),
+        Rule("d", "allow"),
+    )
+    program = compile_policy(Policy("test", rules, Response(redirect="http://c.example/")), SMALL)
+    assert program.open_targets == {("a.example", 80), ("b.example", 8443), ("c.example", 80)}
+
+
+SITES = {name: SiteList(name, domains=(f"{name}.example",)) for name in ("unused", "two", "one", "three")}
+SCHEDULES = {name: Schedule(name, "UTC", ((0, 1),)) for name in ("unused", "two", "one")}
+
+
+def test_lists_and_schedules_that_no_rule_names_are_left_out() -> None:
+    """An unused list may have a million lines."""
+    rules = (
+        Rule("a", "block", sites=("two", "three"), schedules=("two",)),
+        Rule("b", "block", except_sites=("one",), sites=("two",), schedules=("one", "two")),
+    )
+    program = compile_policy(Policy("test", rules, sites=SITES, schedules=SCHEDULES), SMALL)
+    assert program.sites == {name: compile_site_list(SITES[name]) for name in ("one", "two", "three")}
+    assert list(program.sites) == sorted(program.sites), "the order of the file does not hang on that of a set"
+    assert program.schedules == {name: SCHEDULES[name] for name in ("one", "two")}
+
+
+def test_what_is_no_rule_is_handed_on() -> None:
+    audit = AuditSettings(log_urls="none")
+    program = compile_policy(Policy("test", (), audit=audit, files=("/etc/list", "/etc/users")), SMALL)
+    assert (program.audit, program.files) == (audit, ("/etc/list", "/etc/users"))
+
+
 def test_the_same_policy_makes_the_same_program() -> None:
-    policy = Policy("test", (rule("a", "telegram", "aim", include=FLAGS),))
+    rules = (rule("a", "telegram", "aim", include=FLAGS), Rule("b", "block", sites=("one", "two"), schedules=("one",)))
+    policy = Policy("test", rules, sites=SITES, schedules=SCHEDULES)
     assert compile_policy(policy, CATALOGUE) == compile_policy(policy, CATALOGUE)
 
 

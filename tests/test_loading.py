@@ -9,14 +9,16 @@ import pytest
 
 from squid_imhelper import loading
 from squid_imhelper.base.errors import ImhelperError, SourceError
-from squid_imhelper.loading import BUILT_IN, load_engine, policy_name
+from squid_imhelper.loading import BUILT_IN, build_program, load_engine, policy_name
+from squid_imhelper.matching.programfile import save_program
 from squid_imhelper.offline.check import Circumstances, check
 
+NOW = 1_795_426_200.0
 ALLOW = '[[rule]]\nname = "open"\naction = "allow"\n'
 
 
 def decided(policy: str | None) -> tuple[str, str | None]:
-    decision = check(load_engine(policy, pytest.fail), "https://web.whatsapp.com/", Circumstances()).decision
+    decision = check(load_engine(policy, pytest.fail), "https://web.whatsapp.com/", Circumstances(), NOW).decision
     return decision.action, decision.rule
 
 
@@ -26,6 +28,38 @@ def test_built_in_is_a_policy() -> None:
 
 def test_a_file_is_a_policy(policy_file: Callable[[str], Path]) -> None:
     assert decided(str(policy_file(ALLOW))) == ("allow", "open")
+
+
+def test_a_program_is_a_policy(policy_file: Callable[[str], Path], tmp_path: Path) -> None:
+    """Whatever its name, and whatever has become of what it was compiled from."""
+    policy = policy_file(ALLOW)
+    program = tmp_path / "program.toml"
+    save_program(build_program(str(policy), pytest.fail), program)
+    policy.unlink()
+    assert decided(str(program)) == ("allow", "open")
+
+
+def test_a_program_is_known_by_what_is_in_it(policy_file: Callable[[str], Path], tmp_path: Path) -> None:
+    """Not by its name: a policy may be called policy.program."""
+    policy = policy_file(ALLOW).rename(tmp_path / "policy.program")
+    assert decided(str(policy)) == ("allow", "open")
+
+
+def test_a_damaged_program_is_an_error_and_not_read_as_a_policy(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    save_program(build_program(BUILT_IN, pytest.fail), program)
+    program.write_bytes(program.read_bytes()[:-1])
+    with pytest.raises(ImhelperError, match="is no whole program"):
+        load_engine(str(program), pytest.fail)
+
+
+EXPECTING = ALLOW + '[[expect]]\nurl = "https://web.whatsapp.com/"\naction = "{action}"\n'
+
+
+def test_a_policy_that_fails_its_own_tests_is_an_error(policy_file: Callable[[str], Path]) -> None:
+    assert decided(str(policy_file(EXPECTING.format(action="allow")))) == ("allow", "open")
+    with pytest.raises(SourceError, match="expected block, and it is allow"):
+        load_engine(str(policy_file(EXPECTING.format(action="block"))), pytest.fail)
 
 
 def test_without_a_word_the_default_file_counts_if_it_is_there(
@@ -68,7 +102,18 @@ def test_a_policy_that_cannot_be_used_is_an_error(
 
 def test_starting_a_helper_imports_nothing_that_reads_sources() -> None:
     """Until it has to read some."""
-    lean = "import sys, squid_imhelper.helper.starting; print([m for m in sys.modules if m in sys.argv[1:]])"
-    words = [f"squid_imhelper.{module}" for module in ("policy", "catalogue", "compiler", "tomlfile")]
-    done = subprocess.run([sys.executable, "-c", lean, *words, "rich"], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert imported_by("import squid_imhelper.helper.starting") == []
+
+
+def test_loading_a_program_imports_nothing_that_reads_sources(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    save_program(build_program(BUILT_IN, pytest.fail), program)
+    assert imported_by(f"from squid_imhelper import loading; loading.load_engine({str(program)!r}, print)") == []
+
+
+def imported_by(code: str) -> list[str]:
+    """The modules, of those that only reading sources needs, that are there when some code has been run."""
+    tell = "import sys; print(*(m for m in sys.modules if m.startswith(tuple(sys.argv[1:]))))"
+    words = ["squid_imhelper.sources", "squid_imhelper.offline", "rich", "tomllib", "zoneinfo"]
+    done = subprocess.run([sys.executable, "-c", f"{code}; {tell}", *words], capture_output=True, text=True, check=True)
+    return done.stdout.split()

@@ -12,7 +12,7 @@ from oracle import identify, url_fits
 
 from squid_imhelper.base.model import FLAGS, Kind, Match, Policy, Request, Rule, Signature, UrlPattern, names_of
 from squid_imhelper.base.urls import Target, normalise_host, normalise_path, parse_connect, parse_url
-from squid_imhelper.matching.matcher import END, START, Matcher, is_below, suffixes
+from squid_imhelper.matching.matcher import END, MAX_NAME, START, Matcher, is_below, suffixes
 from squid_imhelper.matching.program import Program
 from squid_imhelper.sources.catalogue import load_catalogue
 from squid_imhelper.sources.compiler import compile_policy
@@ -358,6 +358,21 @@ def test_suffixes_and_is_below_mean_the_same(name: str, domain: str) -> None:
 )
 def test_suffixes(name: str, expected: list[str]) -> None:
     assert list(suffixes(name)) == expected
+
+
+@pytest.mark.parametrize("name", ["a." * 40_000 + "b.c", "." * 80_000 + "b.c", "a" * 80_000 + ".b.c"])
+def test_parents_longer_than_any_name_are_left_out(name: str) -> None:
+    """An SNI has up to 64 KB; a list of all its parents would have gigabytes."""
+    first, *rest = suffixes(name)
+    assert first == name
+    assert rest[-2:] == ["b.c", "c"]
+    assert len(rest[0]) <= MAX_NAME
+
+
+@given(st.text("ab.", min_size=MAX_NAME - 20, max_size=MAX_NAME + 60))
+def test_no_parent_that_is_a_name_is_left_out(name: str) -> None:
+    parents = [name[n + 1 :] for n in range(len(name)) if name[n] == "."]
+    assert list(suffixes(name)) == [name, *(parent for parent in parents if len(parent) <= MAX_NAME)]
 
 
 # ---- named cases ----------------------------------------------------------------------------------------------------

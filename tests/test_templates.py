@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from squid_imhelper.base.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
 
-VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http://h/{rule}", "host": ""}
+VALUES = {
+    "service": "whatsapp",
+    "rule": "r",
+    "client": "10.0.0.1",
+    "url": "http://h/{rule}",
+    "host": "",
+    "time": "8:00",
+}
 
 
 @pytest.mark.parametrize(
@@ -16,6 +23,7 @@ VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http
         pytest.param("plain", "plain", id="no-placeholder"),
         pytest.param("{service}", "<whatsapp>", id="one"),
         pytest.param("{service}{service}/{rule}", "<whatsapp><whatsapp>/<r>", id="several"),
+        pytest.param("at {time}", "at <8:00>", id="time"),
         pytest.param("{url}", "<http://h/{rule}>", id="a-value-is-not-expanded"),
         pytest.param("{host}", "<->", id="empty-value"),
         pytest.param("{service_name}", "<->", id="missing-value"),
@@ -26,7 +34,7 @@ VALUES = {"service": "whatsapp", "rule": "r", "client": "10.0.0.1", "url": "http
         pytest.param("\\1 \\g<0> %s", "\\1 \\g<0> %s", id="other-templates"),
     ],
 )
-def test_a_template_is_expanded(template, expected):
+def test_a_template_is_expanded(template: str, expected: str) -> None:
     assert expand(template, VALUES, lambda value: f"<{value}>") == expected
 
 
@@ -40,12 +48,17 @@ def test_a_template_is_expanded(template, expected):
         pytest.param("", [], id="empty"),
     ],
 )
-def test_unknown_placeholders_are_told(template, expected):
+def test_unknown_placeholders_are_told(template: str, expected: list[str]) -> None:
     assert unknown_placeholders(template) == expected
 
 
+def test_these_are_the_placeholders() -> None:
+    """Policies are written with them: one more is fine, one less is not."""
+    assert set(PLACEHOLDERS) >= {"service", "service_name", "rule", "client", "url", "host", "time"}
+
+
 @given(st.text("{}ab"), st.text("{}ab"))
-def test_every_value_is_encoded_and_no_other_text(before, value):
+def test_every_value_is_encoded_and_no_other_text(before: str, value: str) -> None:
     template = before.replace("{", "").replace("}", "") + "{url}"
     assert expand(template, {"url": value}, lambda _: "E") == template.replace("{url}", "E")
 

@@ -1,7 +1,9 @@
 """The wire: every captured line is read alike however it arrives, and every reply is read by Squid as it was meant."""
 
 import re
+import time
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.base.model import Decision, Request, Response
+from squid_imhelper.base.templates import PLACEHOLDERS
 from squid_imhelper.base.urls import NOWHERE, parse_connect, parse_url
 from squid_imhelper.squid.layout import parse_extras, parse_format
 from squid_imhelper.squid.wire import (
@@ -570,12 +573,17 @@ def squid_reads_value(text, at):
     return bytes(value), at + 1
 
 
-def answer(action="block", *, service="whatsapp", rule="r 1", message="no {service}", asked="http://h/", **rest):
-    decision = Decision(action, service, rule, None, message)
+NOW = 1_795_426_200.0
+
+
+def answer(
+    action="block", *, service="whatsapp", rule="r 1", message="no {service}", redirect="", asked="http://h/", **rest
+):
+    decision = Decision(action, service, rule, None, message, redirect)
     target = parse_connect(asked) if rest.get("connect") else parse_url(asked)
     query = Query(Request(target, (target.host,), client="10.0.0.1"), asked)
     rest.setdefault("response", Response(redirect="http://blk/?s={service}&r={rule}&c={client}&u={url}"))
-    return Answer(decision, template_values(decision, query, "WhatsApp"), **rest)
+    return Answer(decision, template_values(decision, query, "WhatsApp", NOW), **rest)
 
 
 CONNECT_TO = Response(redirect="http://blk/", connect="blk:443")
@@ -611,6 +619,21 @@ REPLIES = [
         b'OK status=302 url="http://blk/?s=-&r=-&c=10.0.0.1&u=http%3A%2F%2Fh%2F"\n',
         id="rewrite-unknown-is-a-dash",
     ),
+    pytest.param(
+        encode_rewrite,
+        b"",
+        answer(redirect="https://own:8443/{rule}/?{service_name}&{url}", asked='http://h/?"{service}"', rule='r"\\'),
+        b'OK status=302 url="https://own:8443/r%22%5C/?WhatsApp&http%3A%2F%2Fh%2F%3F%22%7Bservice%7D%22" '
+        b"tag=whatsapp log=r%22%5C\n",
+        id="rewrite-redirect-of-the-rule",
+    ),
+    pytest.param(
+        encode_rewrite,
+        b"",
+        answer(redirect="http://own/", asked="h:443", connect=True, response=CONNECT_TO),
+        b'OK rewrite-url="blk:443" tag=whatsapp log=r%201\n',
+        id="rewrite-connect-with-a-redirect-of-the-rule",
+    ),
     pytest.param(encode_rewrite, b"", answer(dry_run=True), b"ERR tag=whatsapp log=r%201\n", id="rewrite-dry-run"),
     pytest.param(encode_rewrite, b"", answer("monitor"), b"ERR tag=whatsapp log=r%201\n", id="rewrite-monitor"),
     pytest.param(
@@ -641,6 +664,38 @@ REPLIES = [
 def test_a_reply_byte_by_byte(encode, channel, given_answer, expected):
     assert encode(channel, given_answer) == expected
     squid_reads(expected, bool(channel))
+
+
+@pytest.fixture
+def kathmandu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is 5:45 hours ahead."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("kathmandu")
+def test_a_text_tells_the_time_by_the_clock_of_the_machine() -> None:
+    given_answer = answer(message="since {time}", redirect="http://own/?t={time}")
+    assert b"message=since%202026-11-23%2015%3A15%3A00%20%2B0545\n" in encode_acl(b"", given_answer)
+    assert b'url="http://own/?t=2026-11-23%2015%3A15%3A00%20%2B0545"' in encode_rewrite(b"", given_answer)
+
+
+def test_every_placeholder_has_its_value() -> None:
+    decision = Decision("block", "whatsapp", "a rule")
+    query = Query(Request(parse_url("http://H.example/x"), ("h.example",), client="10.0.0.1"), "http://H.example/x")
+    values = template_values(decision, query, "WhatsApp", NOW)
+    assert values.keys() == set(PLACEHOLDERS)
+    assert {key: value for key, value in values.items() if key != "time"} == {
+        "service": "whatsapp",
+        "service_name": "WhatsApp",
+        "rule": "a rule",
+        "client": "10.0.0.1",
+        "url": "http://H.example/x",
+        "host": "h.example",
+    }
 
 
 ALL_BYTES = [bytes([b]).decode("utf-8", "surrogateescape") for b in range(256)]

@@ -166,7 +166,8 @@ class SiteList:
     """An administrator's own sites. A request is on the list when any one of its entries fits.
 
     `domains` stand for their sub-domains too, `hosts` for themselves only. `urls` are "host/path" or "host:port/path",
-    the host a domain, the path without a slash at its end. `networks` hold for an address in place of a host name.
+    the host a domain or an address (of IPv6 in brackets), the path without a slash at its end. `networks` hold for an
+    address in place of a host name.
     """
 
     name: str

@@ -9,7 +9,7 @@ An instant is seconds since 1970, UTC. Who asks once and remembers until `next_c
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,7 @@ def parse_hours(text: str) -> tuple[int, int]:
     return (start, end) if start < end else (start, end + DAY)
 
 
-def week_stretches(days: Iterable[int], hours: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def week_stretches(days: Iterable[int], hours: Collection[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Returns the hours of these days as stretches of the week; what runs over midnight belongs to the day before."""
     cut: list[tuple[int, int]] = []
     for day in days:

@@ -3,8 +3,8 @@
 A trie holds the keys of a list in a few bytes each, in one piece of memory that can be that of a file. One look-up
 finds every key that a text begins with, so the keys are written in such a way that this is what a list means:
 
-    domain example.com       moc.elpmaxe.        www.example.com is looked up as moc.elpmaxe.www.!
-    host   www.example.com   moc.elpmaxe.www.!
+    domain example.com       moc.elpmaxe.        www.example.com is looked up as moc.elpmaxe.www./
+    host   www.example.com   moc.elpmaxe.www./
     URL    example.com/chat  example.com/chat/   looked up for each parent domain, with a slash behind the path
 """
 
@@ -12,7 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from squid_imhelper.base.addresses import as_number
+from squid_imhelper.base.addresses import as_number, embedded_ipv4
+from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import Evidence, Interval, Request, SiteList
 from squid_imhelper.matching.expressions import Expressions
 from squid_imhelper.matching.matcher import suffixes
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 LONGEST_NAME: Final = 1024
 """Characters of a name, from its end, that are looked up: a client may send an SNI of 60 KB."""
 
-_WHOLE: Final = "!"
-"""Stands behind the name that was asked for, and in no name."""
+_WHOLE: Final = "/"
+"""Stands behind the name that was asked for, and in no name (`urls.normalise_host`)."""
 
 
 def compile_site_list(sites: SiteList) -> SiteTables:
@@ -53,7 +54,10 @@ def _open(data: bytes | memoryview) -> "marisa_trie.Trie":
     import marisa_trie
 
     trie = marisa_trie.Trie()
-    trie.map(data)
+    try:
+        trie.map(data)
+    except RuntimeError as error:
+        raise ImhelperError(f"a site list of the program is damaged ({error}); compile it again") from None
     return trie
 
 
@@ -105,7 +109,7 @@ class Sites:
         entry = self._find_domain(name) or self._find_url(request, name)
         if entry:
             return Evidence("site", entry)
-        if as_number(name) in self._networks:
+        if as_number(name) in self._networks or as_number(embedded_ipv4(name)) in self._networks:
             return Evidence("site", name)
         if target.port in self._ports:
             return Evidence("site", str(target.port))
@@ -125,7 +129,8 @@ class Sites:
         if not self._urls or target.path is None:
             return None
         for suffix in suffixes(name):
-            for host in (suffix, f"{suffix}:{target.port}"):
+            authority = f"[{suffix}]" if ":" in suffix else suffix
+            for host in (authority, f"{authority}:{target.port}"):
                 if key := self._urls.longest_prefix(f"{host}{target.path}/"):
                     return key.removesuffix("/")
         return None

@@ -108,13 +108,14 @@ def _urls(line: str, prefix: re.Pattern[str] | None = None) -> Iterable[Entry]:
 
 def has_port(url: str) -> bool:
     """Whether a URL without a scheme names a port."""
-    return re.match(r"[^/]*:\d+(/|$)", url) is not None
+    return re.match(r"(?:[^/:]*|\[[^/]*\]):\d+(/|$)", url) is not None
 
 
 def site_url(target: Target, *, with_port: bool) -> str:
     """Returns the "host/path" or "host:port/path" of a site list."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
     port = f":{target.port}" if with_port else ""
-    return f"{target.host}{port}{normalise_path(target.path or '/').rstrip('/')}"
+    return f"{host}{port}{normalise_path(target.path or '/').rstrip('/')}"
 
 
 def _squidguard(line: str) -> Iterable[Entry]:

@@ -67,7 +67,8 @@ def read_policy(path: Path, catalogue: Catalogue) -> ReadPolicy:
     reader = _RuleReader(catalogue, definitions, path.parent)
     rules = tuple(reader.read(number, table) for number, table in enumerate(root.tables("rule"), 1))
     _check_names(rules, document)
-    expectations = _read_expectations(root.tables("expect"), definitions, catalogue)
+    zone = common_zone(definitions.schedules[name] for rule in rules for name in rule.schedules or ())
+    expectations = tuple(_read_expectation(table, zone, catalogue) for table in root.tables("expect"))
     policy = Policy(
         str(path),
         rules,
@@ -247,13 +248,8 @@ def _check_names(rules: tuple[Rule, ...], document: Document) -> None:
         seen.setdefault(rule.name, rule.line)
 
 
-def _read_expectations(tables: list[Table], definitions: Definitions, catalogue: Catalogue) -> tuple[Expectation, ...]:
-    """Reads `[[expect]]`."""
-    zone = common_zone(definitions.schedules.values())
-    return tuple(_read_expectation(table, zone, catalogue) for table in tables)
-
-
 def _read_expectation(table: Table, zone: str, catalogue: Catalogue) -> Expectation:
+    """Reads an `[[expect]]`; a time without an offset is in the zone of the rules' schedules."""
     expectation = Expectation(
         url=table.text("url", required=True),
         action=table.choice("action", ACTIONS, ACTIONS[0]) if table.has("action") else None,
