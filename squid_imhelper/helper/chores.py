@@ -35,6 +35,10 @@ class Chores:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._of_signal)
         signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
 
+    def stop(self) -> None:
+        """Stops the timer: Python, when it ends, gives signals back their own way, and a SIGALRM kills."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
     def begin_waiting(self) -> None:
         """From now on signals are heeded at once; those that came in before are heeded now."""
         self._waiting = True

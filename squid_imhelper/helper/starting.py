@@ -66,7 +66,10 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     chores.install()
     if setup.policy:
         source.start()
-    serve(Helper(interface, source, setup.options, notices, counters, audit), 0, write_fd, chores)
+    try:
+        serve(Helper(interface, source, setup.options, notices, counters, audit), 0, write_fd, chores)
+    finally:
+        chores.stop()
     if metrics:
         metrics.write()
     return 0
