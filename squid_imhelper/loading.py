@@ -49,9 +49,10 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
         warn(str(warning))
     program = compile_policy(read.policy, catalogue)
     if read.expectations:
-        from squid_imhelper.offline.expectations import check_expectations
+        from squid_imhelper.offline.expectations import note_failures
 
-        check_expectations(Engine(program), read.expectations, read.document, time.time())
+        note_failures(Engine(program), read.expectations, read.document, time.time())
+        read.document.check()
     return program
 
 

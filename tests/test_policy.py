@@ -4,16 +4,30 @@ import ipaddress
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ImhelperError, Problem, SourceError
-from squid_imhelper.base.model import FirewallSettings, Interval, Policy, Response, Rule, Service, SiteList
+from squid_imhelper.base.model import (
+    AuditSettings,
+    Expectation,
+    FirewallSettings,
+    Interval,
+    Policy,
+    Response,
+    Rule,
+    Service,
+    SiteList,
+)
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
-from squid_imhelper.sources.policy import MAX_TEXT, built_in_policy, read_policy
+from squid_imhelper.sources.listfiles import LeftOut
+from squid_imhelper.sources.policy import built_in_policy, left_out_problems, read_policy
+from squid_imhelper.sources.settings import MAX_TEXT
 
 Write = Callable[[str], Path]
 
@@ -60,82 +74,10 @@ def place(text: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-RULE = '[[rule]]\naction = "block"\n'
+RULE = '[schedules]\noffice = { timezone = "UTC" }\n[[rule]]\naction = "block"\n'
+EXPECT = '[[expect]]\nurl = "a.example"\n'
 
 CASES = [
-    # [clients]
-    pytest.param("clients = »5\n", "error", "'clients' must be a table", "", id="clients-no-table"),
-    pytest.param("[clients]\n»lan = []\n", "error", "client group 'lan' is empty", "", id="clients-empty"),
-    pytest.param('[clients]\nlan = "»10.0.0.1"\n', "error", "'lan' must be a list of strings", "", id="clients-string"),
-    pytest.param('[clients]\nlan = ["10.0.0.1", »5]\n', "error", "'lan' holds strings only", "", id="clients-number"),
-    pytest.param('[clients]\n»lan = [""]\n', "error", "none that is empty", "", id="clients-empty-string"),
-    pytest.param(
-        '[clients]\n»"10.0.0.9" = ["10.0.0.1"]\n', "error", "is an address, and no name", "", id="clients-address-name"
-    ),
-    pytest.param('[clients]\nlan = ["»10.0.0.300"]\n', "error", "'10.0.0.300' is no IP address", "", id="bad-address"),
-    pytest.param('[clients]\nlan = ["»10.0.0.0/33"]\n', "error", "'10.0.0.0/33' is no network", "", id="bad-network"),
-    pytest.param(
-        '[clients]\nlan = [\n  "10.0.0.1",\n  "»10.0.0.9-10.0.0.2",\n]\n', "error", "runs backwards", "", id="backwards"
-    ),
-    pytest.param('[clients]\nlan = ["»10.0.0.1-2001:db8::1"]\n', "error", "from IPv4 to IPv6", "", id="mixed-range"),
-    pytest.param(
-        '[clients]\nlan = ["»64.12.25.0/22"]\n', "warning", "is taken as 64.12.24.0/22", "", id="host-bits-set"
-    ),
-    # [sites]
-    pytest.param("[sites]\nown = »5\n", "error", "'own' must be a table", "", id="sites-no-table"),
-    pytest.param("»[sites.own]\n", "error", "site list 'own' is empty", "", id="sites-empty"),
-    pytest.param(
-        '[sites.own]\ndomains = ["»*.example.org"]\n',
-        "error",
-        "stands for its sub-domains too",
-        "write 'example.org'",
-        id="domain-asterisk",
-    ),
-    pytest.param(
-        '[sites.own]\ndomains = ["a.example", "»b.example/x"]\n',
-        "error",
-        "'b.example/x' is no domain",
-        "a URL goes into 'urls', an address into 'networks'",
-        id="domain-url",
-    ),
-    pytest.param(
-        '[sites.own]\ndomains = ["»192.0.2.1"]\n', "error", "is an address", "it goes into 'networks'", id="domain-ip"
-    ),
-    pytest.param('[sites.own]\ndomains = ["»a b.example"]\n', "error", "is no domain", "", id="domain-blank"),
-    pytest.param('[sites.own]\ndomains = ["»..."]\n', "error", "is no domain", "", id="domain-dots"),
-    pytest.param('[sites.own]\ndomains = ["»com"]\n', "warning", "a whole top-level domain", "", id="domain-top-level"),
-    pytest.param(
-        '[sites.own]\nurls = ["»http://a.example/x"]\n',
-        "error",
-        "without its scheme",
-        "write 'a.example/x'",
-        id="url-scheme",
-    ),
-    pytest.param(
-        '[sites.own]\nurls = ["»a.example/x?y"]\n',
-        "error",
-        "a query is not compared",
-        "a 'regex' can look at it",
-        id="url-query",
-    ),
-    pytest.param('[sites.own]\nurls = ["»/x"]\n', "error", "no host in '/x'", "", id="url-no-host"),
-    pytest.param("[sites.own]\nregex = ['»a(b']\n", "error", "bad regular expression", "", id="regex-bad"),
-    pytest.param('[sites.own]\nnetworks = ["»1.2.3"]\n', "error", "'1.2.3' is no IP address", "", id="sites-network"),
-    pytest.param(
-        '[sites.own]\nnetworks = ["»10.0.0.1/8"]\n', "warning", "taken as 10.0.0.0/8", "", id="sites-host-bits"
-    ),
-    pytest.param("[sites.own]\nports = [80, »65536]\n", "error", "'65536' is no port", "", id="port-too-big"),
-    pytest.param("[sites.own]\nports = [»0]\n", "error", "'0' is no port", "", id="port-zero"),
-    pytest.param('[sites.own]\nports = ["»90-80"]\n', "error", "'90-80' runs backwards", "", id="port-backwards"),
-    pytest.param("[sites.own]\n»ports = [true]\n", "error", "numbers and ranges only", "", id="port-true"),
-    pytest.param("[sites.own]\nports = »80\n", "error", "'ports' must be a list", "", id="ports-no-list"),
-    pytest.param(
-        '[sites.own]\nports = [80]\n»domain = ["a.example"]\n',
-        "error",
-        "unknown key 'domain'",
-        "did you mean 'domains'?",
-        id="sites-unknown-key",
-    ),
     # [[rule]]
     pytest.param("rule = »5\n", "error", "'rule' must be a list of tables", "", id="rule-no-list"),
     pytest.param("»rule = [5]\n", "error", "'rule' must be a list of tables", "", id="rule-of-numbers"),
@@ -238,85 +180,106 @@ CASES = [
         "",
         id="rule-inline",
     ),
-    # [response]
+    # [[rule]]: when
     pytest.param(
-        '[response]\n»redirect = "proxy.example/blocked"\n', "error", "a whole URL of http or https", "", id="redirect"
-    ),
-    pytest.param('[response]\n»redirect = "http://"\n', "error", "a whole URL", "", id="redirect-no-host"),
-    pytest.param('[response]\n»redirect = "http://a:99999/"\n', "error", "a whole URL", "", id="redirect-bad-port"),
-    pytest.param(
-        '[response]\n»redirect = "http://{host}/"\n', "error", "host and port of 'redirect' are fixed", "", id="fixed"
-    ),
-    pytest.param(
-        "[response]\n»redirect = 'http://a.example/ x'\n",
+        RULE + 'schedule = "»ofice"\n',
         "error",
-        "a character that a URL cannot hold",
-        "percent-encode it",
-        id="redirect-character",
+        "unknown schedule 'ofice'",
+        "did you mean 'office'?",
+        id="schedule-unknown",
     ),
     pytest.param(
-        '[response]\n»redirect = "http://a.example/{urll}"\n',
+        RULE + 'schedule = ["office", "»night"]\n', "error", "unknown schedule 'night'", "", id="schedule-in-a-list"
+    ),
+    pytest.param(RULE + 'schedule = "»"\n', "error", "unknown schedule ''", "", id="schedule-empty"),
+    pytest.param(
+        RULE + "»schedule = []\n", "error", "'schedule' is empty", "leave it out for 'any'", id="schedule-empty-list"
+    ),
+    pytest.param(RULE + "schedule = »5\n", "error", "'schedule' must be a list", "", id="schedule-number"),
+    pytest.param(RULE + 'from = "»tomorrow"\n', "error", "'from' must be a date, as in", "", id="from-word"),
+    pytest.param(RULE + 'from = "»2026-13-01"\n', "error", "'from' must be a date", "", id="from-month-13"),
+    pytest.param(RULE + 'until = "»"\n', "error", "'until' must be a date", "", id="until-empty"),
+    pytest.param(RULE + "until = »20261224\n", "error", "'until' must be a date", "", id="until-number"),
+    pytest.param(RULE + "until = »07:30:00\n", "error", "'until' must be a date", "", id="until-time-without-a-date"),
+    pytest.param(RULE + "»from = 1969-12-31\n", "error", "the year 1969 is not between", "", id="from-too-early"),
+    pytest.param(RULE + "»until = 3000-01-01\n", "error", "the year 3000 is not between", "", id="until-too-late"),
+    pytest.param(RULE + "»until = 9999-12-31\n", "error", "", "", id="until-for-ever"),
+    pytest.param(
+        RULE + "from = 2026-12-25\n»until = 2026-12-24\n",
         "error",
-        "unknown placeholder {urll}",
+        "'until' is before 'from'",
+        "",
+        id="until-before-from",
+    ),
+    pytest.param(
+        RULE + "from = 2026-12-24T10:00:00Z\n»until = 2026-12-24T11:00:00+01:00\n",
+        "error",
+        "'until' is before 'from'",
+        "",
+        id="until-the-same-instant",
+    ),
+    # [[rule]]: redirect, users
+    pytest.param(RULE + '»redirect = "/blocked"\n', "error", "a whole URL of http or https", "", id="redirect"),
+    pytest.param(RULE + '»redirect = ""\n', "error", "a whole URL of http or https", "", id="redirect-empty"),
+    pytest.param(
+        RULE + '»redirect = "http://a.example/{usr}"\n',
+        "error",
+        "unknown placeholder {usr}",
         "did you mean 'url'?",
-        id="redirect-placeholder",
+        id="redirect-word",
     ),
-    pytest.param('[response]\nconnect = "»proxy.example"\n', "error", "'connect' is host:port", "", id="connect"),
-    pytest.param('[response]\nconnect = "»a.example:x"\n', "error", "'connect' is host:port", "", id="connect-port"),
+    pytest.param(RULE + 'users = "»ann"\n', "error", "'users' must be a list of strings", "", id="users-string"),
+    pytest.param(RULE + 'users = ["ann", »5]\n', "error", "'users' holds strings only", "", id="users-number"),
+    pytest.param(RULE + "»users = {}\n", "error", "'users' is empty", "leave it out for 'any'", id="users-empty-table"),
     pytest.param(
-        '[response]\non_error = "»alow"\n',
+        RULE + "»users = { names = [] }\n", "error", "'users' is empty", "leave it out for 'any'", id="users-no-names"
+    ),
+    pytest.param(
+        RULE + 'users = { »name = ["ann"] }\n', "error", "unknown key 'name'", "did you mean 'names'?", id="users-key"
+    ),
+    pytest.param(RULE + 'users = { names = "»ann" }\n', "error", "'names' must be a list", "", id="users-names-string"),
+    pytest.param(RULE + 'users = { file = "»nobody" }\n', "error", "No such file", "", id="users-no-file"),
+    pytest.param(RULE + 'users = { file = "»." }\n', "error", "no regular file", "", id="users-folder"),
+    pytest.param(RULE + "users = { file = »5 }\n", "error", "'file' must be a string", "", id="users-file-number"),
+    # [[expect]]
+    pytest.param("expect = »5\n", "error", "'expect' must be a list of tables", "", id="expect-no-list"),
+    pytest.param('»[[expect]]\naction = "block"\n', "error", "'url' is missing", "", id="expect-no-url"),
+    pytest.param(
+        '\n»[[expect]]\nurl = "a.example"\n',
         "error",
-        "'on_error' is one of allow, block",
-        "did you mean 'allow'?",
-        id="on-error",
+        "says which 'action' or which 'service' it expects",
+        "",
+        id="expect-nothing",
     ),
-    pytest.param('[response]\ndry_run = "»no"\n', "error", "'dry_run' must be true or false", "", id="dry-run"),
-    pytest.param("[response]\ndry_run = »0\n", "error", "'dry_run' must be true or false", "", id="dry-run-number"),
     pytest.param(
-        '[response]\n»redirects = "http://a.example/"\n',
+        EXPECT + 'action = "»blocked"\n',
         "error",
-        "unknown key 'redirects'",
-        "did you mean 'redirect'?",
-        id="response-key",
-    ),
-    pytest.param(f"[response]\nredirect = »0x{'f' * 6000}\n", "error", "must be a string", "", id="huge-number"),
-    # [firewall]
-    pytest.param("[firewall]\nwan = »5\n", "error", "'wan' must be a string", "", id="firewall-wan"),
-    pytest.param(
-        '[firewall]\ndefault = "»dorp"\n',
-        "error",
-        "'default' is one of accept, drop",
-        "did you mean 'drop'?",
-        id="firewall-default",
-    ),
-    pytest.param('[firewall]\nreject = "»yes"\n', "error", "must be true or false", "", id="firewall-reject"),
-    pytest.param("[firewall]\nadmin_ports = [22, »70000]\n", "error", "is no port", "", id="firewall-port"),
-    pytest.param(
-        '[firewall]\nschedules = "»alway"\n',
-        "error",
-        "one of always, never, refuse",
-        "did you mean 'always'?",
-        id="sch",
+        "'action' is one of block, allow, monitor",
+        "did you mean 'block'?",
+        id="expect-action",
     ),
     pytest.param(
-        '[firewall.log_prefix]\n»whatsap = "WA > "\n',
+        EXPECT + 'service = "»whatsap"\n',
         "error",
         "unknown service 'whatsap'",
         "did you mean 'whatsapp'?",
-        id="log-prefix-service",
+        id="expect-service",
+    ),
+    pytest.param(EXPECT + 'service = "»@im"\n', "error", "unknown service '@im'", "", id="expect-group"),
+    pytest.param(
+        EXPECT + 'action = "block"\nclient = "»lan"\n', "error", "'lan' is no IP address", "", id="expect-client-group"
     ),
     pytest.param(
-        '[firewall.log_prefix]\nwhatsapp = "»123456789012345678901234567890"\n',
+        EXPECT + 'action = "block"\nclient = "»10.0.0.0/8"\n', "error", "is no IP address", "", id="expect-network"
+    ),
+    pytest.param(EXPECT + 'action = "block"\nat = "»noon"\n', "error", "'at' must be a date", "", id="expect-at"),
+    pytest.param(
+        EXPECT + 'action = "block"\n»agent = "x"\n',
         "error",
-        "at most 29 characters",
-        "",
-        id="log-prefix-long",
+        "unknown key 'agent'",
+        "did you mean 'user_agent'?",
+        id="expect-key",
     ),
-    pytest.param(
-        '[firewall]\nlog_prefix = { whatsapp = "»é" }\n', "error", "characters of ASCII", "", id="log-prefix-accent"
-    ),
-    pytest.param("[firewall.log_prefix]\nwhatsapp = »5\n", "error", "must be a string", "", id="log-prefix-number"),
-    pytest.param('[firewall]\n»wann = "eth0"\n', "error", "unknown key 'wann'", "did you mean 'wan'?", id="fw-key"),
     # the file
     pytest.param("\n»colour = 1\n", "error", "unknown key 'colour'", "", id="unknown-key"),
     pytest.param(
@@ -376,38 +339,22 @@ sites = ["none"]
     golden("problems.txt", str(caught.value).replace(str(policy_file(text)), "policy.toml") + "\n")
 
 
-def test_an_empty_site_list_is_an_error_whatever_else_was_found(policy_file: Write) -> None:
-    path = policy_file('[clients]\nlan = ["10.0.0.1/8"]\n\n[sites.empty]\n')
-    assert [(p.severity, p.line) for p in problems(path)] == [("warning", 2), ("error", 4)]
-
-
-@pytest.mark.parametrize(
-    ("expression", "problem"),
-    [
-        pytest.param("(" * 4000 + ")" * 4000, "bad regular expression", id="nested-too-deeply"),
-        pytest.param("a{2,1}", "bad regular expression", id="backwards"),
-        pytest.param("(?P<a>x)(?P=b)", "bad regular expression", id="unknown-group"),
-    ],
-)
-def test_an_expression_that_cannot_be_compiled_is_a_problem(policy_file: Write, expression: str, problem: str) -> None:
-    (found,) = problems(policy_file(f"[sites.own]\nregex = ['{expression}']\n"))
-    assert (found.line, found.severity) == (2, "error")
-    assert problem in found.message
-
-
 EVERYTHING = r"""
+"$schema" = "policy.schema.json"
+
 [clients]
 lan = ["192.168.1.0/24", "2001:db8:1::/48", "192.168.2.10-192.168.2.20"]
 boss = ["192.168.1.16"]
 
+[schedules]
+office = { days = "mon-fri", hours = ["08:00-18:00"], timezone = "Europe/Brussels" }
+night = { hours = ["22:00-06:00"], timezone = "Europe/Brussels" }
+
 [sites.safe]
-domains = ["Intranet.Example.", ".windowsupdate.com"]
+domains = ["intranet.example"]
 
 [sites.own]
-urls = ["example.org:8080/a//%62", "chat.example"]
-regex = ['^https?://chat[0-9]+\.example\.net/']
-networks = ["198.51.100.0/24"]
-ports = [1863, "6660-6662"]
+ports = [1863]
 
 [[rule]]
 name = "the boss may chat"
@@ -420,44 +367,52 @@ clients = ["lan"]
 users = ["ann", "bob"]
 services = ["all", "-slack"]
 include = ["stale", "shared"]
+schedule = ["office", "night"]
+from = 2026-01-01
+until = 2026-12-31
 action = "block"
 message = "{service} is blocked"
+redirect = "http://proxy.example/no?{service}"
 
 [[rule]]
 user_agents = ["MSIE", "Trident/"]
 sites = ["own"]
 except_sites = ["safe"]
+schedule = "office"
 action = "monitor"
 
 [response]
-redirect = "http://proxy.example:81/blocked?service={service}&url={url}"
 message = "{service_name}: no"
-connect = "proxy.example:443"
-on_error = "block"
-dry_run = true
+
+[audit]
+log_urls = "host"
 
 [firewall]
 wan = "eth0"
-lan = "eth1"
-default = "drop"
-reject = true
-admin_ports = [22]
-schedules = "never"
-log_prefix = { whatsapp = "MESSENGER WA > " }
+
+[[expect]]
+url = "https://web.whatsapp.com/"
+client = "2001:DB8:1:0::5"
+user = "ann"
+user_agent = "UA"
+method = "connect"
+content_type = "text/html"
+sni = "web.whatsapp.com"
+at = 2026-11-23T09:00:00
+action = "block"
+service = "whatsapp"
+
+[[expect]]
+url = "www.example.com"
+service = ""
 """
+
+BRUSSELS = ZoneInfo("Europe/Brussels")
 
 
 def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> None:
     path = policy_file(EVERYTHING)
     read = read_policy(path, CATALOGUE)
-    safe = SiteList("safe", domains=("intranet.example", "windowsupdate.com"))
-    own = SiteList(
-        "own",
-        urls=(("example.org", 8080, "/a/b"), ("chat.example", None, "/")),
-        regex=(r"^https?://chat[0-9]+\.example\.net/",),
-        networks=(addresses("198.51.100.0/24"),),
-        ports=(1863, 6660, 6661, 6662),
-    )
     first, last = int(ipaddress.ip_address("192.168.2.10")), int(ipaddress.ip_address("192.168.2.20"))
     lan = (addresses("192.168.1.0/24"), (4, first, last), addresses("2001:db8:1::/48"))
     rules = (
@@ -465,7 +420,7 @@ def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> N
             "the boss may chat",
             "allow",
             clients=(addresses("192.168.1.16/32"), addresses("192.168.9.0/24")),
-            line=15,
+            line=18,
         ),
         Rule(
             "no messengers at work",
@@ -474,21 +429,50 @@ def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> N
             users=frozenset({"ann", "bob"}),
             services=frozenset({"whatsapp", "telegram", "chatroulette"}),
             include=frozenset({"stale", "shared"}),
+            schedules=("office", "night"),
+            start=datetime(2026, 1, 1, tzinfo=BRUSSELS).timestamp(),
+            end=datetime(2027, 1, 1, tzinfo=BRUSSELS).timestamp(),
             message="{service} is blocked",
-            line=20,
+            redirect="http://proxy.example/no?{service}",
+            line=23,
         ),
-        Rule("rule 3", "monitor", user_agents=("MSIE", "Trident/"), sites=(own,), except_sites=(safe,), line=29),
+        Rule(
+            "rule 3",
+            "monitor",
+            user_agents=("MSIE", "Trident/"),
+            sites=("own",),
+            except_sites=("safe",),
+            schedules=("office",),
+            line=36,
+        ),
     )
-    response = Response(
-        "http://proxy.example:81/blocked?service={service}&url={url}",
-        "{service_name}: no",
-        "proxy.example:443",
-        "block",
-        dry_run=True,
-    )
-    firewall = FirewallSettings("eth0", "eth1", "drop", True, (22,), "never", (("whatsapp", "MESSENGER WA > "),))
     assert read.warnings == ()
-    assert read.policy == Policy(str(path), rules, response, firewall)
+    assert read.definitions.left_out == ()
+    assert read.policy == Policy(
+        str(path),
+        rules,
+        Response(message="{service_name}: no"),
+        FirewallSettings(wan="eth0"),
+        AuditSettings(log_urls="host"),
+        sites={"safe": SiteList("safe", domains=("intranet.example",)), "own": SiteList("own", ports=(1863,))},
+        schedules=read.definitions.schedules,
+    )
+    assert list(read.policy.schedules) == ["office", "night"]
+    assert read.expectations == (
+        Expectation(
+            "https://web.whatsapp.com/",
+            action="block",
+            service="whatsapp",
+            client="2001:db8:1::5",
+            user="ann",
+            method="CONNECT",
+            user_agent="UA",
+            content_type="text/html",
+            sni="web.whatsapp.com",
+            at=datetime(2026, 11, 23, 9, tzinfo=BRUSSELS).timestamp(),
+        ),
+        Expectation("www.example.com", service=""),
+    )
 
 
 def test_an_empty_policy_has_no_rules_and_the_standard_answers(policy_file: Write) -> None:
@@ -496,24 +480,164 @@ def test_an_empty_policy_has_no_rules_and_the_standard_answers(policy_file: Writ
     assert policy(path) == Policy(str(path), ())
 
 
+def test_clients_are_groups_and_literals(policy_file: Write) -> None:
+    path = policy_file('[clients]\ng = ["10.0.0.0/25"]\n' + RULE + 'clients = ["10.0.0.128/25", "g", "2001:db8::1"]\n')
+    (rule,) = policy(path).rules
+    assert rule.clients == (addresses("10.0.0.0/24"), addresses("2001:db8::1/128"))
+
+
+# ---- when -----------------------------------------------------------------------------------------------------------
+
+
+def utc(*date: int) -> float:
+    return datetime(*date, tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]  # year, month, day ...
+
+
 @pytest.mark.parametrize(
-    ("literal", "intervals"),
+    ("key", "value", "expected"),
     [
-        pytest.param("192.168.1.16", [addresses("192.168.1.16/32")], id="address"),
-        pytest.param("192.168.1.0/24", [addresses("192.168.1.0/24")], id="cidr"),
-        pytest.param("192.168.1.0/255.255.255.0", [addresses("192.168.1.0/24")], id="netmask"),
-        pytest.param("192.168.1.77/24", [addresses("192.168.1.0/24")], id="host-bits"),
-        pytest.param("10.0.0.0-10.0.0.255", [addresses("10.0.0.0/24")], id="range"),
-        pytest.param("2001:db8::/32", [addresses("2001:db8::/32")], id="v6-cidr"),
-        pytest.param("2001:DB8:0:0::1", [addresses("2001:db8::1/128")], id="v6-long-spelling"),
-        pytest.param("2001:db8::-2001:db8::f", [addresses("2001:db8::/124")], id="v6-range"),
-        pytest.param("::ffff:10.0.0.1", [addresses("10.0.0.1/32")], id="v4-in-v6"),
+        pytest.param("from", "2026-12-24", utc(2026, 12, 24), id="from-date"),
+        pytest.param("until", "2026-12-24", utc(2026, 12, 25), id="until-date-includes-the-day"),
+        pytest.param("until", "2026-12-31", utc(2027, 1, 1), id="until-the-end-of-the-year"),
+        pytest.param("until", "2028-02-28", utc(2028, 2, 29), id="until-a-leap-day"),
+        pytest.param("from", "2026-12-24T10:30:00", utc(2026, 12, 24, 10, 30), id="from-time"),
+        pytest.param("until", "2026-12-24T10:30:00", utc(2026, 12, 24, 10, 30), id="until-time"),
+        pytest.param("until", "2026-12-24 10:30:00", utc(2026, 12, 24, 10, 30), id="until-time-with-a-blank"),
+        pytest.param("from", "2026-12-24T10:30:00Z", utc(2026, 12, 24, 10, 30), id="from-time-utc"),
+        pytest.param("from", "2026-12-24T10:30:00+02:00", utc(2026, 12, 24, 8, 30), id="from-time-offset"),
+        pytest.param("from", '"2026-12-24"', utc(2026, 12, 24), id="from-string"),
+        pytest.param("until", '"2026-12-24"', utc(2026, 12, 25), id="until-string"),
+        pytest.param("until", '"2026-12-24T10:30"', utc(2026, 12, 24, 10, 30), id="until-string-time"),
+        pytest.param("until", '"2026-12-24T10:30+02:00"', utc(2026, 12, 24, 8, 30), id="until-string-offset"),
     ],
 )
-def test_clients_are_written_in_these_ways(policy_file: Write, literal: str, intervals: list[Interval]) -> None:
-    """In a group and in a rule itself."""
-    path = policy_file(f'[clients]\ng = ["{literal}"]\n{RULE}clients = ["g"]\n{RULE}clients = ["{literal}"]\n')
-    assert [list(rule.clients or ()) for rule in policy(path).rules] == [intervals, intervals]
+def test_a_date_or_a_time_is_an_instant(policy_file: Write, key: str, value: str, expected: float) -> None:
+    (rule,) = policy(policy_file(RULE + f'schedule = "office"\n{key} = {value}\n')).rules
+    assert (rule.start, rule.end) == ((expected, None) if key == "from" else (None, expected))
+
+
+TOKYO = 'tokyo = { timezone = "Asia/Tokyo" }\n'
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone"),
+    [
+        pytest.param("", "America/New_York", id="none-that-of-the-machine"),
+        pytest.param('schedule = "tokyo"\n', "Asia/Tokyo", id="that-of-the-schedule"),
+        pytest.param('schedule = ["tokyo", "office"]\n', "Asia/Tokyo", id="that-of-the-first"),
+    ],
+)
+def test_a_date_is_one_by_the_clock_of_the_rule(
+    policy_file: Write, monkeypatch: pytest.MonkeyPatch, schedule: str, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    path = policy_file(RULE.replace("office =", f"{TOKYO}office =") + f"{schedule}from = 2026-07-01\n")
+    (rule,) = policy(path).rules
+    assert rule.start == datetime(2026, 7, 1, tzinfo=ZoneInfo(zone)).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "hours"),
+    [
+        pytest.param("2026-03-29", "2026-03-29", 23, id="to-summer-time"),
+        pytest.param("2026-10-25", "2026-10-25", 25, id="from-summer-time"),
+        pytest.param("2026-11-23", "2026-11-23", 24, id="any-other-day"),
+        pytest.param("2026-03-01", "2026-03-31", 31 * 24 - 1, id="a-month"),
+    ],
+)
+def test_a_day_is_as_long_as_it_is_on_the_wall(policy_file: Write, first: str, last: str, hours: int) -> None:
+    path = policy_file(
+        f'[schedules]\nb = {{ timezone = "Europe/Brussels" }}\n'
+        f'[[rule]]\naction = "block"\nschedule = "b"\nfrom = {first}\nuntil = {last}\n'
+    )
+    (rule,) = policy(path).rules
+    assert rule.start is not None
+    assert rule.end is not None
+    assert rule.end - rule.start == hours * 3600
+
+
+def test_a_rule_without_dates_has_none(policy_file: Write) -> None:
+    (rule,) = policy(policy_file(RULE)).rules
+    assert (rule.schedules, rule.start, rule.end) == (None, None, None)
+
+
+# ---- users ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        pytest.param('["ann", "bob", "ann"]', {"ann", "bob"}, id="list"),
+        pytest.param('{ names = ["ann"] }', {"ann"}, id="names"),
+        pytest.param('{ file = "users" }', {"carol", "DOM\\dave", "eve smith"}, id="file"),
+        pytest.param('{ names = ["ann"], file = "users" }', {"ann", "carol", "DOM\\dave", "eve smith"}, id="both"),
+    ],
+)
+def test_users_are_named_or_stand_in_a_file(policy_file: Write, tmp_path: Path, users: str, expected: set[str]) -> None:
+    """A name a line, as Squid writes it: case, blanks and domain count."""
+    (tmp_path / "users").write_bytes(b"\xef\xbb\xbf# who\r\n\r\n carol \r\nDOM\\dave\r\neve smith\r\n#frank\r\n")
+    read = policy(policy_file(RULE + f"users = {users}\n"))
+    assert read.rules[0].users == frozenset(expected)
+    assert read.files == ((str(tmp_path / "users"),) if "file" in users else ())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"# ann\n"], ids=["empty", "blank", "comment"])
+@pytest.mark.parametrize("before", ["", '[clients]\nlan = ["10.0.0.1/8"]\n'], ids=["alone", "behind-a-warning"])
+def test_a_file_without_users_is_an_error(policy_file: Write, tmp_path: Path, before: str, content: bytes) -> None:
+    """Such a rule would never hold, whatever else was found in the policy."""
+    (tmp_path / "users").write_bytes(content)
+    found = problems(policy_file(before + RULE + 'users = { file = "users" }\n'))
+    assert [p.message for p in found if p.severity == "error"] == ["'users' is empty and would never hold"]
+
+
+def test_a_policy_knows_every_file_that_it_was_read_from(policy_file: Write, tmp_path: Path) -> None:
+    """The helper watches them."""
+    for name, text in (("list", "a.example\n"), ("users", "ann\n")):
+        (tmp_path / name).write_text(text)
+    path = policy_file('[sites]\na = { file = "list" }\n' + RULE + 'sites = ["a"]\nusers = { file = "users" }\n')
+    assert policy(path).files == (str(tmp_path / "list"), str(tmp_path / "users"))
+
+
+# ---- lists in files -------------------------------------------------------------------------------------------------
+
+
+def test_lines_that_were_left_out_are_warnings_counted_by_list_and_reason(policy_file: Write, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("a.example\ncom\nb^d.example\nnet\norg\n")
+    (tmp_path / "two").write_text("a.example\norg\n")
+    read = read_policy(
+        policy_file('[sites]\na = { file = "one" }\nb = { file = "two" }\n' + RULE + 'sites = ["a", "b"]\n'), CATALOGUE
+    )
+    top_level = "left out: a whole top-level domain, or a bare host name"
+    assert [(Path(w.path).name, w.line, w.message, w.source) for w in read.warnings] == [
+        ("one", 2, f"{top_level} (and 2 more lines like this)", "com"),
+        ("one", 3, "left out: no host name", "b^d.example"),
+        ("two", 2, top_level, "org"),
+    ]
+    assert {w.severity for w in read.warnings} == {"warning"}
+    assert len(read.definitions.left_out) == 5
+
+
+def test_left_out_lines_are_shown_so_that_a_terminal_stays_as_it_is(policy_file: Write, tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a.example\n\x1b[2Jx\xe9\xff\n")
+    (warning,) = read_policy(policy_file('[sites]\na = { file = "list" }\n' + RULE), CATALOGUE).warnings
+    assert str(warning).isprintable() or str(warning).replace("\n", "").isprintable()
+    assert warning.source == "\ufffd[2Jx\ufffd\ufffd"
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.integers(1, 5))
+def test_of_each_reason_so_many_lines_are_shown_and_the_others_counted(reasons: list[str], shown: int) -> None:
+    lines = [LeftOut("list", number, "text", reason) for number, reason in enumerate(reasons, 1)]
+    told = list(left_out_problems(lines, shown))
+    for reason in set(reasons):
+        places = [line.line for line in lines if line.reason == reason]
+        of_reason = [problem for problem in told if problem.message.startswith(f"left out: {reason}")]
+        assert [problem.line for problem in of_reason] == places[:shown]
+        more = [problem.message.partition("(and ")[2].partition(" ")[0] for problem in of_reason]
+        hidden = len(places) - len(of_reason)
+        assert more == [""] * (len(of_reason) - 1) + [str(hidden) if hidden else ""]
+
+
+# ---- the whole ------------------------------------------------------------------------------------------------------
 
 
 def test_warnings_alone_leave_a_policy_usable(policy_file: Write) -> None:
@@ -556,20 +680,34 @@ def test_any_text_is_a_policy_or_an_error_of_ours(policy_file: Write, text: str)
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-KEYS = ("clients", "users", "services", "include", "user_agents", "sites", "except_sites")
+RULE_KEYS = st.sampled_from(
+    [
+        *("name", "clients", "users", "services", "include", "user_agents", "sites", "except_sites", "schedule"),
+        *("from", "until", "message", "redirect", "url", "at", "client", "service", "method", "sni"),
+    ]
+)
+MOMENTS = st.dates().map(str) | st.datetimes().map(datetime.isoformat)
 
 
-@given(st.dictionaries(st.sampled_from(("domains", "urls", "regex", "networks", "ports")), st.lists(TEXTS, max_size=3)))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_site_list_is_one_or_an_error_of_ours(policy_file: Write, lists: dict[str, list[str]]) -> None:
-    lines = "".join(f"{key} = {toml_list(values)}\n" for key, values in lists.items())
-    with_problems = problems(policy_file(f"[sites.a]\n{lines}"))
-    assert all(problem.line >= 1 for problem in with_problems)
+def toml_text(text: str) -> str:
+    return '"' + "".join(f"\\U{ord(c):08x}" for c in text) + '"'
 
 
 def toml_list(texts: list[str]) -> str:
-    quoted = ("".join(f"\\U{ord(c):08x}" for c in text) for text in texts)
-    return "[" + ", ".join(f'"{text}"' for text in quoted) + "]"
+    return "[" + ", ".join(map(toml_text, texts)) + "]"
+
+
+VALUES = TEXTS.map(toml_text) | st.lists(TEXTS, max_size=2).map(toml_list) | MOMENTS | MOMENTS.map(toml_text)
+
+
+@given(st.sampled_from(["rule", "expect"]), st.dictionaries(RULE_KEYS, VALUES))
+@example("rule", {"until": "9999-12-31"})
+@example("expect", {"url": '"a"', "at": "0001-01-01"})
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rule_is_one_or_an_error_of_ours(policy_file: Write, table: str, values: dict[str, str]) -> None:
+    lines = "".join(f"{key} = {value}\n" for key, value in values.items())
+    found = problems(policy_file(f'[[{table}]]\naction = "block"\n{lines}'))
+    assert all(1 <= problem.line <= len(values) + 2 for problem in found)
 
 
 @pytest.mark.parametrize(
@@ -580,9 +718,19 @@ def toml_list(texts: list[str]) -> str:
             ["'facebook'", "'WhatsApp'", "'@imm'"],
             id="services",
         ),
-        pytest.param('[response]\nconnect = "http://p:1"\n', ["'connect' is host:port"], id="connect-is-no-url"),
-        pytest.param('[response]\nmessage = "{host"\n', ["a brace without its partner"], id="stray-brace"),
-        pytest.param('[sites]\na = { domains = ["foo..com"] }\n', ["'foo..com' is no domain"], id="empty-label"),
+        pytest.param(
+            '[[expect]]\nclient = "lan"\nservice = "x"\n', ["'url' is missing", "no IP address", "'x'"], id="expect"
+        ),
+        pytest.param(
+            '[schedules]\na = { days = "x", hours = ["y"], timezone = "z" }\n',
+            ["'x' is no day", "'y' is no range", "unknown time zone 'z'"],
+            id="schedule",
+        ),
+        pytest.param(
+            '[[rule]]\naction = "block"\nschedule = ["a", "b"]\nfrom = "c"\nuntil = 1\n',
+            ["unknown schedule 'a'", "unknown schedule 'b'", "'from' must be", "'until' must be"],
+            id="when",
+        ),
     ],
 )
 def test_each_mistake_is_told(tmp_path: Path, text: str, words: list[str]) -> None:

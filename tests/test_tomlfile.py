@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ImhelperError, SourceError
-from squid_imhelper.sources.tomlfile import Document, Table, Where, read_document
+from squid_imhelper.sources.places import Where
+from squid_imhelper.sources.tomlfile import Document, Table, read_document
 
 HERE = "»"
 """Marks, in the cases below, the character that must be found."""
@@ -172,6 +174,21 @@ GOOD = [
     pytest.param("", lambda t: t.choice("k", ("a", "b"), "a"), "a", id="choice-default"),
     pytest.param('k = ["a", "b"]', lambda t: t.texts("k"), ["a", "b"], id="texts"),
     pytest.param("", lambda t: t.texts("k"), [], id="texts-default"),
+    pytest.param('k = "a"', lambda t: t.one_or_more("k"), ["a"], id="one"),
+    pytest.param('k = ["a", "b"]', lambda t: t.one_or_more("k"), ["a", "b"], id="or-more"),
+    pytest.param("", lambda t: t.one_or_more("k"), [], id="one-or-more-default"),
+    pytest.param("k = 2026-12-24", lambda t: t.moment("k"), date(2026, 12, 24), id="date"),
+    pytest.param('k = "2026-12-24"', lambda t: t.moment("k"), date(2026, 12, 24), id="date-in-a-string"),
+    pytest.param("k = 2026-12-24T10:30:00", lambda t: t.moment("k"), datetime(2026, 12, 24, 10, 30), id="time"),
+    pytest.param("k = 2026-12-24 10:30:00", lambda t: t.moment("k"), datetime(2026, 12, 24, 10, 30), id="time-blank"),
+    pytest.param('k = "2026-12-24T10:30"', lambda t: t.moment("k"), datetime(2026, 12, 24, 10, 30), id="time-string"),
+    pytest.param(
+        "k = 2026-12-24T10:30:00Z",
+        lambda t: t.moment("k"),
+        datetime(2026, 12, 24, 10, 30, tzinfo=UTC),
+        id="time-with-an-offset",
+    ),
+    pytest.param("", lambda t: t.moment("k"), None, id="moment-default"),
     pytest.param('k = [1, "2-3"]', lambda t: t.texts_or_integers("k"), [1, "2-3"], id="texts-or-integers"),
     pytest.param("[[k]]\na = 1\n[[k]]", lambda t: [x.data for x in t.tables("k")], [{"a": 1}, {}], id="tables"),
     pytest.param("[a]\n[b]", lambda t: [name for name, _ in t.rest()], ["a", "b"], id="rest"),
@@ -195,6 +212,15 @@ BAD = [
     pytest.param("\nk = 'a'", lambda t: t.texts("k"), "'k' must be a list of strings", id="texts"),
     pytest.param("\nk = ['a', [ ]]", lambda t: t.texts("k"), "'k' holds strings only", id="texts-list"),
     pytest.param("\nk = [' ']", lambda t: t.texts("k"), "'k' holds strings only", id="texts-blank"),
+    pytest.param("\nk = 5", lambda t: t.one_or_more("k"), "'k' must be a list of strings", id="one-or-more-number"),
+    pytest.param("\nk = ['']", lambda t: t.one_or_more("k"), "'k' holds strings only", id="one-or-more-empty"),
+    pytest.param("\nk = 'x'", lambda t: t.moment("k"), "'k' must be a date, as in 2026-12-24", id="moment-word"),
+    pytest.param("\nk = ''", lambda t: t.moment("k"), "'k' must be a date", id="moment-empty"),
+    pytest.param("\nk = 20261224", lambda t: t.moment("k"), "'k' must be a date", id="moment-number"),
+    pytest.param("\nk = true", lambda t: t.moment("k"), "'k' must be a date", id="moment-flag"),
+    pytest.param("\nk = 10:30:00", lambda t: t.moment("k"), "'k' must be a date", id="moment-without-a-date"),
+    pytest.param("\nk = '2026-02-30'", lambda t: t.moment("k"), "'k' must be a date", id="moment-30-february"),
+    pytest.param("\nk = ['2026-02-03']", lambda t: t.moment("k"), "'k' must be a date", id="moment-list"),
     pytest.param("\nk = [1.5]", lambda t: t.texts_or_integers("k"), "'k' holds numbers", id="texts-or-integers"),
     pytest.param("\nk = 1", lambda t: t.table("k").data, "'k' must be a table", id="table"),
     pytest.param("\nk = [1]", lambda t: t.tables("k"), "'k' must be a list of tables", id="tables"),
@@ -211,6 +237,32 @@ def test_what_does_not_fit_is_noted_once_with_its_line(text: str, read: Read, me
     assert message in said
     with pytest.raises(SourceError):
         root.document.check()
+
+
+@given(st.dates() | st.datetimes(timezones=st.none() | st.just(UTC)))
+def test_any_date_and_time_is_read_as_it_is_written(moment: date) -> None:
+    """As TOML has it, and as a string."""
+    text = moment.isoformat()
+    for written in (text, f'"{text}"'):
+        root = table(f"k = {written}")
+        assert (root.moment("k"), messages(root)) == (moment, [])
+
+
+@given(st.text(max_size=30))
+def test_any_string_is_a_moment_or_noted(text: str) -> None:
+    root = Table(Document("f.toml", "k = 'x'"), (), {"k": text})
+    assert (root.moment("k") is None) == bool(messages(root))
+
+
+def test_a_key_that_was_asked_for_is_known_whatever_its_type() -> None:
+    root = table("a = 1\nb = []\nc = 2026-12-24\nd = 'x'\n")
+    for read in (root.text, root.flag, root.moment, root.one_or_more):
+        read("a")
+    asked = len(root.document.problems)
+    root.moment("c")
+    root.one_or_more("d")
+    root.finish()
+    assert [problem.message for problem in root.document.problems[asked:]] == ["unknown key 'b'"]
 
 
 def test_a_missing_key_is_noted_at_its_table() -> None:

@@ -6,7 +6,6 @@ begin to apply.
 
 from collections.abc import Iterator, Sequence
 
-from squid_imhelper.base.errors import SourceError
 from squid_imhelper.base.model import Expectation
 from squid_imhelper.base.schedule import WEEK, common_zone, on_the_wall
 from squid_imhelper.matching.engine import Engine
@@ -14,12 +13,8 @@ from squid_imhelper.offline.check import Circumstances, Finding, check
 from squid_imhelper.sources.tomlfile import Document
 
 
-def check_expectations(engine: Engine, expectations: Sequence[Expectation], document: Document, now: float) -> None:
-    """Notes an error in the document for each expectation that does not come true.
-
-    Raises:
-        SourceError: for any of them.
-    """
+def note_failures(engine: Engine, expectations: Sequence[Expectation], document: Document, now: float) -> None:
+    """Notes an error in the document for each expectation that does not come true."""
     for number, expectation in enumerate(expectations):
         for instant in _instants(engine, expectation, now):
             finding = check(engine, expectation.url, _circumstances(expectation), instant)
@@ -27,8 +22,6 @@ def check_expectations(engine: Engine, expectations: Sequence[Expectation], docu
                 when = "" if expectation.at is not None else _when(engine, instant)
                 document.error(("expect", number, "url"), f"{wrong}{when}{_why(finding)}", expectation.url)
                 break
-    if any(problem.severity == "error" for problem in document.problems):
-        raise SourceError(document.problems)
 
 
 def _instants(engine: Engine, expectation: Expectation, now: float) -> Iterator[float]:
@@ -66,7 +59,7 @@ def _difference(expectation: Expectation, finding: Finding) -> str:
 
 def _when(engine: Engine, instant: float) -> str:
     schedules = engine.program.schedules.values()
-    if not schedules:
+    if not schedules and all(rule.start is None and rule.end is None for rule in engine.program.rules):
         return ""
     zone = common_zone(schedules)
     return f" on {on_the_wall(instant, zone):%a %Y-%m-%d %H:%M} {zone} (without 'at' it must hold at any time)"

@@ -9,11 +9,11 @@ from squid_imhelper.base import schedule
 from squid_imhelper.base.errors import Problem, SourceError
 from squid_imhelper.base.model import BUILT_IN, Kind, Policy, Rule, Schedule
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.offline.expectations import check_expectations
+from squid_imhelper.offline.expectations import note_failures
 from squid_imhelper.offline.shadows import covers
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.compiler import compile_policy
-from squid_imhelper.sources.policy import ReadPolicy, left_out_problems, read_policy
+from squid_imhelper.sources.policy import ReadPolicy, left_out_problems, read_for_lint
 from squid_imhelper.squid.squidconf import TTL
 
 SHOWN_LINES: Final = 10
@@ -38,11 +38,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked at, and the instant at which."""
+    """What is looked at, the instant at which, and the numbers of rules that were not read rightly."""
 
     read: ReadPolicy
     catalogue: Catalogue
     now: float
+    broken: frozenset[int] = frozenset()
 
     @property
     def policy(self) -> Policy:
@@ -53,9 +54,13 @@ class Subject:
         """Notes a warning at a place of the policy."""
         self.read.document.warning(where, message, value, suggestion)
 
-    def blocking(self) -> Iterator[tuple[int, Rule]]:
-        """The rules that block, with their numbers."""
-        return ((number, rule) for number, rule in enumerate(self.policy.rules) if rule.action == "block")
+    def rules(self) -> list[tuple[int, Rule]]:
+        """The rules that were read rightly, with their numbers."""
+        return [(number, rule) for number, rule in enumerate(self.policy.rules) if number not in self.broken]
+
+    def blocking(self) -> list[tuple[int, Rule]]:
+        """Those of them that block."""
+        return [(number, rule) for number, rule in self.rules() if rule.action == "block"]
 
 
 def lint(name: str, catalogue: Catalogue, now: float) -> Report:
@@ -67,16 +72,32 @@ def lint(name: str, catalogue: Catalogue, now: float) -> Report:
     if name == BUILT_IN:
         return Report((), (f"{BUILT_IN}: no errors, no warnings",))
     try:
-        read = read_policy(Path(name), catalogue)
-        for look in _LOOKS:
-            look(Subject(read, catalogue, now))
-        engine = Engine(compile_policy(read.policy, catalogue))
-        check_expectations(engine, read.expectations, read.document, now)
-    except SourceError as error:
+        read = read_for_lint(Path(name), catalogue)
+    except SourceError as error:  # no TOML
         return Report(error.problems, (f"{name}: {_counts(error.problems)}",))
+    for look in _LOOKS:
+        look(Subject(read, catalogue, now, _broken_rules(read)))
+    if not read.document.wrong:
+        note_failures(Engine(compile_policy(read.policy, catalogue)), read.expectations, read.document, now)
     left_out = left_out_problems(read.definitions.left_out, SHOWN_LINES)
     problems = (*SourceError(read.document.problems).problems, *left_out)
     return Report(problems, tuple(_summary(name, read, problems)))
+
+
+def _broken_names(read: ReadPolicy) -> frozenset[str]:
+    """The client groups, schedules and site lists that were not read rightly."""
+    return frozenset(str(where[1]) for where in read.document.wrong if len(where) > 1 and where[0] != "rule")
+
+
+def _broken_rules(read: ReadPolicy) -> frozenset[int]:
+    """The rules that were not read rightly, or that name what was not."""
+    names = _broken_names(read)
+    broken = {where[1] for where in read.document.wrong if len(where) > 1 and where[0] == "rule"}
+    for number, table in enumerate(read.document.root.tables("rule")):
+        words = {word for key in ("clients", "schedule", "sites", "except_sites") for word in table.one_or_more(key)}
+        if words & names:
+            broken.add(number)
+    return frozenset(number for number in broken if isinstance(number, int))
 
 
 def _counts(problems: Sequence[Problem]) -> str:
@@ -102,9 +123,9 @@ def _summary(name: str, read: ReadPolicy, problems: Sequence[Problem]) -> Iterat
 
 
 def _shadowed(subject: Subject) -> None:
-    rules = subject.policy.rules
-    for number, rule in enumerate(rules):
-        before = next((other for other in rules[:number] if covers(other, rule, subject.policy)), None)
+    rules = subject.rules()
+    for place, (number, rule) in enumerate(rules):
+        before = next((other for _, other in rules[:place] if covers(other, rule, subject.policy)), None)
         if before:
             subject.warn(
                 ("rule", number),
@@ -126,7 +147,7 @@ def _without_effect(subject: Subject) -> None:
 
 
 def _never_true(subject: Subject) -> None:
-    for number, rule in enumerate(subject.policy.rules):
+    for number, rule in subject.rules():
         if rule.sites is not None and set(rule.sites) <= set(rule.except_sites):
             subject.warn(
                 ("rule", number, "except_sites"), f"rule '{rule.name}' can never apply: it excepts its own sites"
@@ -155,7 +176,7 @@ def _ever_scheduled(rule: Rule, policy: Policy) -> bool:
 
 def _too_fine(subject: Subject) -> None:
     for name, own in subject.policy.schedules.items():
-        if any(length <= TTL for length in _lengths(own)):
+        if name not in _broken_names(subject.read) and any(length <= TTL for length in _lengths(own)):
             subject.warn(
                 ("schedules", name),
                 f"schedule '{name}' changes within {TTL} seconds, for which Squid keeps an answer: nobody will notice",
@@ -164,7 +185,10 @@ def _too_fine(subject: Subject) -> None:
 
 def _lengths(own: Schedule) -> Iterator[int]:
     """The lengths of the stretches, and of the gaps between them, that over the end of the week included."""
-    for (start, end), (next_start, _) in zip(own.stretches, (*own.stretches[1:], own.stretches[0]), strict=True):
+    stretches = list(own.stretches)
+    if len(stretches) > 1 and stretches[0][0] == 0 and stretches[-1][1] == schedule.WEEK:  # one over the week's end
+        stretches[0] = (stretches.pop()[0] - schedule.WEEK, stretches[0][1])
+    for (start, end), (next_start, _) in zip(stretches, (*stretches[1:], stretches[0]), strict=True):
         yield end - start
         gap = (next_start - end) % schedule.WEEK
         if gap:
@@ -184,7 +208,7 @@ def _unused(subject: Subject) -> None:
     for table, kind, defined, keys in tables:
         used = {word for key in keys for word in _words_of_rules(subject, key)}
         for name in defined:
-            if name not in used:
+            if name not in used and name not in _broken_names(subject.read):
                 subject.warn((table, name), f"{kind} '{name}' is used by no rule")
 
 

@@ -78,10 +78,11 @@ def _is_interval(text: str) -> bool:
 
 
 def _read_schedule(name: str, entry: Table) -> Schedule:
-    days = entry.parsed("days", [entry.text("days", _EVERY_DAY)], schedule.parse_days)
+    days_text = entry.text("days", _EVERY_DAY)
+    days = entry.parsed("days", [days_text] if days_text else [], schedule.parse_days)
     hours = entry.parsed("hours", entry.texts("hours") or [_ALL_DAY], schedule.parse_hours)
-    for key in ("days", "hours"):
-        if entry.has(key) and not entry.data[key]:
+    for key, empty in (("days", ""), ("hours", [])):
+        if entry.data.get(key) == empty:
             entry.error(key, f"'{key}' is empty and would never hold", suggestion="leave it out for any time")
     zone = entry.text("timezone") or schedule.local_zone_name()
     try:
@@ -96,10 +97,12 @@ def _read_schedule(name: str, entry: Table) -> Schedule:
 
 
 def _read_site_list(name: str, entry: Table, reader: "_FileReader") -> SiteList:
+    urls = [_read_site_url(text, entry) for text in entry.texts("urls")]
+    whole = [url for url in urls if "/" not in url and not has_port(url)]  # without a path: CONNECT too
     sites = SiteList(
         name,
-        domains=tuple(_read_domain(text, entry) for text in entry.texts("domains")),
-        urls=tuple(_read_site_url(text, entry) for text in entry.texts("urls")),
+        domains=(*(_read_domain(text, entry) for text in entry.texts("domains")), *whole),
+        urls=tuple(url for url in urls if url not in whole),
         regex=tuple(_read_regex(text, entry) for text in entry.texts("regex")),
         networks=merge(read_intervals("networks", entry.texts("networks"), entry)),
         ports=tuple(
@@ -178,6 +181,8 @@ class _FileReader:
         format_name = entry.choice("format", tuple(FORMATS), "domains")
         text = entry.text("file", required=True)
         if not text:
+            if entry.data.get("file") == "" and any(entry.data.values()):
+                entry.error("file", "'file' is empty")
             return SiteList(name)
         try:
             found = read_list(self._folder / text, format_name)

@@ -65,6 +65,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("domains", "hosts", "urls", "regex", "network
 
 _PLAIN_NAME: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*)\.)+[a-z_][a-z0-9_-]*")
 _NAME: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_LONGEST_NAME: Final = 253
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _SCHEME: Final = re.compile(r"https?://", re.IGNORECASE)
 _NOWHERE: Final = re.compile(r"0\.0\.0\.0|127\.[\d.]+|::1?|0{1,4}(?::0{1,4}){7}", re.ASCII)
@@ -82,7 +83,7 @@ def _domains(line: str) -> Iterable[Entry]:
     text = _COMMENT.sub("", line).strip()
     if not text:
         return ()
-    if _PLAIN_NAME.fullmatch(text):
+    if len(text) <= _LONGEST_NAME and _PLAIN_NAME.fullmatch(text):
         return (("domains", text),)
     return (_name_or_network("domains", text.removeprefix("*").removeprefix(".")),)
 
@@ -101,8 +102,13 @@ def _urls(line: str, prefix: re.Pattern[str] | None = None) -> Iterable[Entry]:
     except UrlError:
         raise LeftOutError("no URL of http or https") from None
     host = prefix.sub("", target.host, count=1) if prefix and prefix.match(target.host) else target.host
-    if not _NAME.fullmatch(host) and normalise_address(host) is None:
+    if len(bare.partition("/")[0]) > _LONGEST_NAME:
         raise LeftOutError("no host name")
+    address = normalise_address(host)
+    if address is None:
+        _name("domains", host)
+    if target.path == "/" and not has_port(bare):  # the whole site, CONNECT too
+        return (("hosts" if address else "domains", host),)
     return (("urls", site_url(target._replace(host=host), with_port=has_port(bare))),)
 
 
@@ -184,8 +190,8 @@ def _dstdomain(kind: Kind, word: str) -> Entry:
 class _Regex:
     """Lines of expressions, with the option for case that holds from its line on."""
 
-    def __init__(self) -> None:
-        self._flags = ""
+    def __init__(self, flags: str = "") -> None:
+        self._flags = flags
 
     def __call__(self, line: str) -> Iterable[Entry]:
         text = line.strip()
@@ -215,7 +221,7 @@ FORMATS: Final[dict[str, Callable[[], LineReader]]] = {
 _CATEGORY: Final[dict[str, Callable[[], LineReader]]] = {
     "domains": lambda: _domains,
     "urls": lambda: partial(_urls, prefix=_SQUIDGUARD_PREFIX),
-    "expressions": _Regex,
+    "expressions": lambda: _Regex("(?i)"),
 }
 """The files in the folder of a category (squidGuard, UT1, Shallalist)."""
 
@@ -229,6 +235,8 @@ def _name(kind: Kind, text: str) -> Entry:
     Raises:
         LeftOutError: it is none, or one of a single label.
     """
+    if len(text) > _LONGEST_NAME:  # the beginning of such a one is not looked at
+        raise LeftOutError("no host name")
     name = text if _PLAIN_NAME.fullmatch(text) else normalise_host(text)
     if normalise_address(name) is not None:
         raise LeftOutError("an address in the place of a name")
@@ -280,10 +288,14 @@ def read_list(path: Path, format_name: str) -> ListFile:
 
 
 def _files(path: Path, format_name: str) -> Iterator[tuple[Path, Callable[[], LineReader]]]:
-    if format_name != "squidguard" or not path.is_dir():
+    try:
+        folder = format_name == "squidguard" and path.is_dir()
+        there = [(path / name, reader) for name, reader in _CATEGORY.items() if folder and (path / name).is_file()]
+    except OSError as error:
+        raise ImhelperError(f"cannot read {path}: {error.strerror or error}") from None
+    if not folder:
         yield path, FORMATS[format_name]
         return
-    there = [(path / name, make_reader) for name, make_reader in _CATEGORY.items() if (path / name).is_file()]
     if not there:
         raise ImhelperError(f"cannot read {path}: there is no {', '.join(_CATEGORY)} in this folder")
     yield from there

@@ -54,11 +54,22 @@ def built_in_policy(catalogue: Catalogue) -> Policy:
 
 
 def read_policy(path: Path, catalogue: Catalogue) -> ReadPolicy:
-    """Reads a policy file.
+    """Reads a policy file that is to be used.
 
     Raises:
         SourceError: with every problem in it.
         ImhelperError: it cannot be read at all.
+    """
+    read = read_for_lint(path, catalogue)
+    read.document.check()
+    return read
+
+
+def read_for_lint(path: Path, catalogue: Catalogue) -> ReadPolicy:
+    """Reads a policy file, whatever is wrong with it; what is, stands in its document.
+
+    Raises:
+        ImhelperError: it cannot be read at all, or is no TOML (SourceError).
     """
     document = read_document(path)
     root = document.root
@@ -82,7 +93,6 @@ def read_policy(path: Path, catalogue: Catalogue) -> ReadPolicy:
     root.finish()
     if not rules and not document.problems:
         document.warning((), "there is no rule: everything is allowed")
-    document.check()
     return ReadPolicy(policy, document, definitions, expectations)
 
 
@@ -198,6 +208,7 @@ class _RuleReader:
         if not isinstance(table.data.get("users"), dict):
             names = self._list("users", table)
             return None if names is None else frozenset(names)
+        noted = len(table.document.problems)
         entry = table.table("users")
         users = set(entry.texts("names"))
         if file := entry.text("file"):
@@ -209,7 +220,7 @@ class _RuleReader:
                 users |= {line for line in lines if line and not line.startswith("#")}
                 self.files.append(str((self._folder / file).absolute()))
         entry.finish()
-        if not users and not table.document.problems:
+        if not users and len(table.document.problems) == noted:
             table.error("users", "'users' is empty and would never hold", suggestion="leave it out for 'any'")
         return frozenset(users)
 
@@ -230,11 +241,11 @@ def _read_instant(key: str, table: Table, zone: str, *, end_of_day: bool = False
     moment = table.moment(key)
     if moment is None:
         return None
-    if not isinstance(moment, datetime):
-        moment = datetime.combine(moment + timedelta(days=end_of_day), time())
     try:
+        if not isinstance(moment, datetime):
+            moment = datetime.combine(moment + timedelta(days=end_of_day), time())
         return instant_of(moment, zone or local_zone_name())
-    except ImhelperError as error:
+    except (ImhelperError, OverflowError) as error:
         table.error(key, str(error))
         return None
 

@@ -26,12 +26,13 @@ _AT: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 
 class Document:
-    """A TOML file, its text, and the problems found in it so far."""
+    """A TOML file, its text, the problems found in it so far, and the places of those that are errors."""
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path
         self.text = text
         self.problems: list[Problem] = []
+        self.wrong: list[Where] = []
         try:
             self.data: dict[str, object] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -78,6 +79,8 @@ class Document:
         self, where: Where, message: str, value: object, suggestion: str, severity: Literal["error", "warning"]
     ) -> None:
         line, column, source = self.locate(where, value)
+        if severity == "error":
+            self.wrong.append(where)
         self.problems.append(Problem(self.path, line, column, message, suggestion, source, severity))
 
     def _syntax_problem(self, message: str) -> Problem:
