@@ -66,7 +66,8 @@ _CLIENTS: Final[dict[str, Callable[[str], str | None]]] = {
 
 
 def _cut(text: str | None) -> str | None:
-    return text[:MAX_TEXT] if text is not None else None
+    """Text of a client, bounded; bytes that are no UTF-8 are replaced, since not every reader of JSON takes them."""
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode() if text is not None else None
 
 
 class Sink(Protocol):

@@ -161,7 +161,7 @@ def _update(path: Path, counters: Counters) -> None:
 
 def _series_of_others(path: Path) -> list[dict[str, list[str]]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     by_pid: dict[int, dict[str, list[str]]] = {}

@@ -43,7 +43,7 @@ def is_program(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return file.read(len(MAGIC)).rstrip() == MAGIC.rstrip()
+            return file.read(len(MAGIC)).startswith(MAGIC.rstrip())
     except (OSError, ValueError):
         return False
 
