@@ -30,8 +30,9 @@ _SHORTEST: Final = 2
 """Characters; a single one is in nearly every URL."""
 _MAX_ALTERNATIVES: Final = 50
 
-# What `regex` reads otherwise than `re`: braces that are no count (fuzzy matching, named lists), and groups of its own.
-_OTHERWISE: Final = re.compile(r"\{(?!\d+(?:,\d*)?\})|\(\?(?![:=!>i]|<[=!]|P<)|[^(]\(\?i\)")
+# What `regex` reads otherwise than `re`: braces that are no count (fuzzy matching, named lists), groups and flags of its
+# own, and POSIX classes.
+_OTHERWISE: Final = re.compile(r"\{(?!\d+(?:,\d*)?\})|\(\?(?![:=!>]|i[:)]|<[=!]|P<)|\[:[^\]]*:\]")
 
 Literals = frozenset[str]
 
@@ -75,7 +76,7 @@ class Expressions:
             try:
                 if self._compiled[number].search(url, timeout=TIMEOUT):
                     return str(self._compiled[number].pattern)
-            except TimeoutError:
+            except (TimeoutError, MemoryError):  # left recursion ends in the latter
                 self._rests_until[number] = now + REST
                 slow = self._compiled[number].pattern
         if slow:

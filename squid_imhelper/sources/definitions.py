@@ -163,7 +163,7 @@ def _read_site_url(text: str, entry: Table) -> str:
 def _read_regex(text: str, entry: Table) -> str:
     try:
         regex.compile(text)
-    except (regex.error, RecursionError, OverflowError) as error:
+    except (regex.error, ValueError, RecursionError, OverflowError) as error:
         entry.error("regex", f"bad regular expression: {error}", text)
     return text
 

@@ -202,7 +202,7 @@ class _Regex:
             return ()
         try:
             regex.compile(self._flags + text)
-        except (regex.error, RecursionError, OverflowError):
+        except (regex.error, ValueError, RecursionError, OverflowError):
             raise LeftOutError("no regular expression") from None
         return (("regex", self._flags + text),)
 
