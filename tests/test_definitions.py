@@ -176,6 +176,13 @@ CASES = [
     pytest.param("[sites.own]\nregex = ['»a(b']\n", "error", "bad regular expression", "", id="regex-bad"),
     pytest.param("[sites.own]\nregex = ['»a{2,1}']\n", "error", "bad regular expression", "", id="regex-backwards"),
     pytest.param(
+        "[sites.own]\nregex = ['»(?au)x']\n",
+        "error",
+        "bad regular expression",
+        "",
+        id="regex-flags-that-exclude-each-other",
+    ),
+    pytest.param(
         "[sites.own]\nregex = ['»(?P<a>x)(?P=b)']\n", "error", "bad regular expression", "", id="regex-unknown-group"
     ),
     pytest.param(

@@ -262,6 +262,7 @@ LEFT_OUT = [
     pytest.param("squid", ".192.0.2.1", ADDRESS, id="squid-dot-address"),
     pytest.param("regex", "chat(", "no regular expression", id="regex-bracket"),
     pytest.param("regex", "a{2,1}", "no regular expression", id="regex-backwards"),
+    pytest.param("regex", "(?au)x", "no regular expression", id="regex-flags-that-exclude-each-other"),
     pytest.param("regex", "*", "no regular expression", id="regex-nothing-repeated"),
     pytest.param("regex", "(" * 3000 + ")" * 3000, "no regular expression", id="regex-too-deep"),
 ]

@@ -393,7 +393,7 @@ def test_every_flipped_byte_of_a_trie_is_found_by_who_looks(small: Path) -> None
         for offset, size, _ in places:
             for place in range(first_page + offset, first_page + offset + size):
                 os.pwrite(file.fileno(), bytes([data[place] ^ 1 << place % 8]), place)
-                with pytest.raises(ImhelperError, match="the digest of site list 'own' does not fit"):
+                with pytest.raises(ImhelperError, match="the digest of site list 'own' is wrong"):
                     verify_program(small)
                 load_program(small)  # which has no time to look
                 os.pwrite(file.fileno(), data[place : place + 1], place)

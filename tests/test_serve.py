@@ -1,5 +1,6 @@
 """The loop: whatever Squid sends and whatever breaks, each line gets one answer, and nothing else reaches the wire."""
 
+import json
 import os
 import random
 import re
@@ -7,9 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +20,14 @@ from hypothesis import strategies as st
 
 import squid_imhelper
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.helper.serve import NOTICE_PERIOD, EngineSource, Helper, Notices, Options
+from squid_imhelper.base.model import Action, Decision, Request
+from squid_imhelper.helper.chores import Chores
+from squid_imhelper.helper.counters import Counters
+from squid_imhelper.helper.notices import Notices
+from squid_imhelper.helper.serve import Helper, Options, serve
 from squid_imhelper.loading import load_engine
 from squid_imhelper.matching.engine import Engine
+from squid_imhelper.matching.expressions import ExpressionTimeoutError
 from squid_imhelper.squid.layout import parse_extras, parse_format
 from squid_imhelper.squid.wire import ACL, DEFAULT_EXTRAS, DEFAULT_FORMAT, MAX_LINE, REWRITE
 
@@ -41,18 +49,53 @@ YES = {
     "rewrite": REDIRECT % (b"whatsapp", b"built-in", b"http%3A%2F%2Fweb.whatsapp.com%2F")
     + b" tag=whatsapp log=built-in",
 }
+NEWLINE = b"\n"
 UNKNOWN_YES = {"acl": b"OK", "rewrite": REDIRECT % (b"-", b"-", b"-")}
 
 
+@dataclass
+class Fixed:
+    """An engine that somebody else puts there."""
+
+    engine: Engine | None
+
+
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Engine:
     return load_engine("built-in", pytest.fail)
 
 
-def make_helper(command, engine, notices=None, **options):
-    notices = notices or Notices("test")
-    source = EngineSource(lambda: engine, None, notices)
-    return Helper(INTERFACES[command], source, Options(LAYOUTS[command], **options), notices)
+def make_helper(
+    command: str,
+    engine: Engine | None,
+    notices: Notices | None = None,
+    counters: Counters | None = None,
+    audit: "ListSink | None" = None,
+    **options: object,
+) -> Helper:
+    return Helper(
+        INTERFACES[command],
+        Fixed(engine),
+        Options(LAYOUTS[command], **options),  # type: ignore[arg-type]
+        notices or Notices("test"),
+        counters or Counters(),
+        audit,
+    )
+
+
+class ListSink:
+    """Keeps what is written to an audit log, and loses as much of it as it is told to."""
+
+    def __init__(self, loses: int = 0) -> None:
+        self.lines: list[str] = []
+        self._loses = loses
+
+    def write(self, lines: list[str]) -> int:
+        self.lines += lines
+        return self._loses
+
+    def reopen(self) -> None:
+        raise AssertionError("this is not asked for between two batches")
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -61,21 +104,21 @@ both = pytest.mark.parametrize("command", ["acl", "rewrite"])
 
 
 @both
-def test_the_built_in_policy_blocks_a_messenger_and_nothing_else(command, engine):
+def test_the_built_in_policy_blocks_a_messenger_and_nothing_else(command: str, engine: Engine) -> None:
     helper = make_helper(command, engine)
     assert helper.answer(b"7 " + BLOCKED[command]) == b"7 " + YES[command] + b"\n"
     assert helper.answer(b"8 " + ALLOWED[command]) == b"8 ERR\n"
 
 
 @both
-def test_a_batch_is_answered_in_order(command, engine):
+def test_a_batch_is_answered_in_order(command: str, engine: Engine) -> None:
     lines = [b"1 " + BLOCKED[command], b"2", b"3 " + ALLOWED[command]]
     expected = b"1 " + YES[command] + b"\n2 ERR\n3 ERR\n"
     assert make_helper(command, engine).answer_all(lines) == expected
 
 
 @both
-def test_a_dry_run_blocks_nothing_and_shows_what_it_would(command, engine):
+def test_a_dry_run_blocks_nothing_and_shows_what_it_would(command: str, engine: Engine) -> None:
     helper = make_helper(command, engine, channels=False, dry_run=True)
     assert helper.answer(BLOCKED[command]) == b"ERR tag=whatsapp log=built-in\n"
 
@@ -91,7 +134,7 @@ def test_a_dry_run_blocks_nothing_and_shows_what_it_would(command, engine):
         pytest.param(b"whatsap", b"OK\n", id="unknown"),
     ],
 )
-def test_the_arguments_of_an_acl_narrow_the_question(arguments, expected, engine):
+def test_the_arguments_of_an_acl_narrow_the_question(arguments: bytes, expected: bytes, engine: Engine) -> None:
     helper = make_helper("acl", engine, channels=False, on_error="block")
     reply = helper.answer(BLOCKED["acl"].removesuffix(b"-") + arguments)
     assert reply.startswith(expected)
@@ -116,7 +159,7 @@ _REPLY = re.compile(rb"(?:([0-9]+) )?(?:OK|ERR)(?: [a-z-]+=[\x21-\x7e]+)*\n")
 @both
 @settings(max_examples=400, deadline=None)
 @given(line=_lines)
-def test_any_bytes_get_one_answer(command, channel, engine, line):
+def test_any_bytes_get_one_answer(command: str, channel: bytes, engine: Engine, line: bytes) -> None:
     helper = make_helper(command, engine, SilentNotices(), channels=bool(channel))
     found = _REPLY.fullmatch(helper.answer(channel + b" " + line if channel else line))
     assert found
@@ -126,7 +169,7 @@ def test_any_bytes_get_one_answer(command, channel, engine, line):
 @both
 @settings(max_examples=400, deadline=None)
 @given(line=_lines)
-def test_silence_only_where_an_expected_id_is_missing(command, engine, line):
+def test_silence_only_where_an_expected_id_is_missing(command: str, engine: Engine, line: bytes) -> None:
     reply = make_helper(command, engine, SilentNotices()).answer(line)
     has_id = re.match(rb"[ \t]*([0-9]+)(?:[ \t]|\Z)", line)
     assert bool(reply) == bool(has_id)
@@ -137,21 +180,21 @@ def test_silence_only_where_an_expected_id_is_missing(command, engine, line):
 class SilentNotices(Notices):
     """Notices that keep what they would have written, and fail on a fault of the program."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("test")
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         assert "internal fault" not in text
 
 
 class BrokenEngine(Engine):
     """An engine with a fault in it."""
 
-    def __init__(self, sound, fault):
+    def __init__(self, sound: Engine, fault: Exception) -> None:
         super().__init__(sound.program)
         self._fault = fault
 
-    def decide(self, request):
+    def decide(self, request: Request, now: float) -> Decision:
         raise self._fault
 
 
@@ -173,10 +216,21 @@ class BrokenEngine(Engine):
         MemoryError(),
         RecursionError(),
         UnicodeDecodeError("x", b"", 0, 0, ""),
+        ExpressionTimeoutError("too long"),
     ],
+    ids=lambda fault: type(fault).__name__,
 )
 @both
-def test_a_fault_is_answered_as_on_error_says(command, engine, fault, option, in_policy, dry_run, blocks, capfd):
+def test_a_fault_is_answered_as_on_error_says(
+    command: str,
+    engine: Engine,
+    fault: Exception,
+    option: str | None,
+    in_policy: str,
+    dry_run: bool,
+    blocks: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     program = replace(engine.program, response=replace(engine.program.response, on_error=in_policy))
     broken = BrokenEngine(Engine(program), fault)
     helper = make_helper(command, broken, on_error=option, dry_run=dry_run)
@@ -188,13 +242,17 @@ def test_a_fault_is_answered_as_on_error_says(command, engine, fault, option, in
 
 
 @both
-def test_a_line_that_does_not_fit_is_answered_as_on_error_says(command, engine, capfd):
+def test_a_line_that_does_not_fit_is_answered_as_on_error_says(
+    command: str, engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert make_helper(command, engine, on_error="block").answer(b"7 x") == b"7 " + UNKNOWN_YES[command] + b"\n"
     assert make_helper(command, engine).answer(b"7 x") == b"7 ERR\n"
     assert "on_error says" in capfd.readouterr().err
 
 
-def test_a_line_without_an_expected_id_gets_silence_and_one_hint(engine, capfd):
+def test_a_line_without_an_expected_id_gets_silence_and_one_hint(
+    engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
     helper = make_helper("acl", engine)
     assert helper.answer_all([BLOCKED["acl"], b"OK", b"", b"9 " + BLOCKED["acl"]]) == b"9 " + YES["acl"] + b"\n"
     said = capfd.readouterr().err
@@ -203,7 +261,7 @@ def test_a_line_without_an_expected_id_gets_silence_and_one_hint(engine, capfd):
     assert "--no-channel-id" in said
 
 
-def test_a_notice_quotes_a_bounded_part_of_what_it_got(engine, capfd):
+def test_a_notice_quotes_a_bounded_part_of_what_it_got(engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
     helper = make_helper("acl", engine, channels=False)
     helper.answer(b"x" * MAX_LINE)
     helper.answer(b"10.0.0.1 GET http://h/ - - " + b"%1B[2J" + b"x" * MAX_LINE)
@@ -229,113 +287,184 @@ MEGABYTES = [
 
 @pytest.mark.timeout(30)  # a watchdog: what takes time in the square of the length takes minutes
 @pytest.mark.parametrize(("template", "piece"), MEGABYTES)
-def test_a_megabyte_of_one_thing_is_answered(template, piece, engine):
+def test_a_megabyte_of_one_thing_is_answered(template: str, piece: bytes, engine: Engine) -> None:
     before, after = template.encode().split(b"{}")
     line = before + piece * ((MAX_LINE - len(template)) // len(piece)) + after
     helper = make_helper("acl", engine, SilentNotices(), channels=False)
     assert _REPLY.fullmatch(helper.answer(line))
 
 
-def test_a_reply_stays_small_however_long_the_channel_id(engine):
+def test_a_reply_stays_small_however_long_the_channel_id(engine: Engine) -> None:
     """Squid counts with 64 bits: what is longer is no ID of its own, and to answer to it could only harm."""
     assert len(make_helper("acl", engine).answer(b"7" * MAX_LINE)) < 4096
-
-
-# ---- notices --------------------------------------------------------------------------------------------------------
-
-
-def test_notices_of_one_kind_are_held_back_and_counted(capfd):
-    now = 1000.0
-    notices = Notices("test", clock=lambda: now)
-    for _ in range(5):
-        notices.say_at_times("a", "first")
-    notices.say_at_times("b", "other")
-    now += NOTICE_PERIOD - 1
-    notices.say_at_times("a", "early")
-    now += 1
-    notices.say_at_times("a", "later")
-    notices.say_at_times("b", "other again")
-    said = [line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()]
-    assert said == ["first", "other", "later (and 5 more like this)", "other again"]
-
-
-def test_every_line_of_a_notice_says_who_speaks(capfd):
-    Notices("test").say("one\ntwo \udcff\u00fc")
-    lines = capfd.readouterr().err.splitlines()
-    assert [line.partition("[")[0] for line in lines] == ["test", "test"]
 
 
 # ---- where the engine comes from ------------------------------------------------------------------------------------
 
 
-class Loader:
-    """Loads a number from a file: stands for a policy that can be broken."""
-
-    def __init__(self, path, engine):
-        self.path, self.engine, self.calls = path, engine, 0
-
-    def __call__(self):
-        self.calls += 1
-        try:
-            text = self.path.read_text()
-        except OSError as error:
-            raise ImhelperError(str(error)) from None
-        if text == "fault":
-            raise RuntimeError(text)
-        if text != "sound":
-            raise ImhelperError(f"{text} is broken")
-        return self.engine
-
-
-@pytest.mark.parametrize("before", [None, "broken", "fault"])
-def test_a_policy_is_taken_up_once_it_is_mended(before, tmp_path, engine, capfd):
-    loader = Loader(tmp_path / "policy", engine)
-    if before:
-        loader.path.write_text(before)
-    source = EngineSource(loader, loader.path, Notices("test"))
-    assert source.engine is None
-    source.refresh()
-    assert loader.calls == 1, "a file that has not changed is not read again"
-    loader.path.write_text("broken still")
-    source.refresh()
-    assert source.engine is None
-    loader.path.write_text("sound")
-    source.refresh()
-    assert source.engine is engine
-    source.refresh()
-    assert loader.calls == 3
-    said = capfd.readouterr().err
-    assert said.count("no policy is in force") == 2
-    assert said.count("is in force now") == 1
-
-
-def test_without_a_file_to_watch_nothing_is_tried_again(engine, tmp_path):
-    loader = Loader(tmp_path / "policy", engine)
-    source = EngineSource(loader, None, Notices("test"))
-    loader.path.write_text("sound")
-    source.refresh()
-    assert (source.engine, loader.calls) == (None, 1)
+@both
+def test_without_an_engine_every_line_is_answered(command: str, engine: Engine) -> None:
+    source = Fixed(None)
+    counters = Counters()
+    options = Options(LAYOUTS[command], on_error="block")
+    helper = Helper(INTERFACES[command], source, options, Notices("test"), counters)
+    assert helper.answer_all([b"7 " + ALLOWED[command]]) == b"7 " + UNKNOWN_YES[command] + b"\n"
+    source.engine = engine
+    assert helper.answer_all([b"8 " + ALLOWED[command]]) == b"8 ERR\n"
+    assert counters.errors == {"no policy": 1}
 
 
 @both
-def test_without_an_engine_every_line_is_answered(command, tmp_path, engine):
-    loader = Loader(tmp_path / "policy", engine)
-    notices = Notices("test")
-    source = EngineSource(loader, loader.path, notices)
-    helper = Helper(INTERFACES[command], source, Options(LAYOUTS[command], on_error="block"), notices)
-    assert helper.answer_all([b"7 " + ALLOWED[command]]) == b"7 " + UNKNOWN_YES[command] + b"\n"
-    loader.path.write_text("sound")
-    assert helper.answer_all([b"8 " + ALLOWED[command]]) == b"8 ERR\n"
+def test_a_policys_own_texts_count_as_soon_as_it_is_there(command: str, engine: Engine) -> None:
+    """And those of the one before do not, not even in part."""
+    program = engine.program
+    other = Engine(replace(program, response=replace(program.response, message="other", redirect="http://other.test/")))
+    source = Fixed(engine)
+    helper = Helper(INTERFACES[command], source, Options(LAYOUTS[command]), Notices("test"), Counters())
+    before = helper.answer_all([b"1 " + BLOCKED[command]])
+    source.engine = other
+    after = helper.answer_all([b"1 " + BLOCKED[command]])
+    assert before == b"1 " + YES[command] + b"\n"
+    assert after.startswith(b"1 OK ")
+    assert b"other" in after
+    assert b"blocked" not in after
+
+
+# ---- what is counted and logged -------------------------------------------------------------------------------------
+
+
+def test_every_line_is_counted_by_what_became_of_it(engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    counters = Counters()
+    helper = make_helper("acl", engine, counters=counters)
+    helper.answer_all([b"1 " + BLOCKED["acl"], b"2 " + ALLOWED["acl"], b"3 " + BLOCKED["acl"]])
+    helper.answer_all([])
+    helper.answer_all(
+        [b"4 x", BLOCKED["acl"], b"5 " + BLOCKED["acl"][:-1] + b"@im", b"6 " + ALLOWED["acl"][:-1] + b"no"]
+    )
+    assert counters.requests == 7
+    assert counters.decisions == {
+        ("block", "whatsapp", "built-in"): 2,
+        ("allow", None, None): 1,
+        ("matched", "whatsapp", None): 1,
+    }
+    assert counters.errors == {"protocol": 2, "channel": 1}
+    (sizes,) = [line for line in counters.series(1)["batch_lines"] if "_count" in line]
+    assert sizes.endswith(" 2"), "an empty batch is none"
+    assert capfd.readouterr().err.count("on_error says") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(RuntimeError("x"), "fault", id="a-fault-of-ours"),
+        pytest.param(ExpressionTimeoutError("x"), "expression", id="a-slow-expression"),
+        pytest.param(ImhelperError("x"), "policy", id="another-sentence"),
+    ],
+)
+def test_an_error_is_counted_by_its_kind(fault: Exception, kind: str, engine: Engine) -> None:
+    counters = Counters()
+    make_helper("acl", BrokenEngine(engine, fault), QuietNotices(), counters).answer(b"1 " + ALLOWED["acl"])
+    assert counters.errors == {kind: 1}
+    assert not counters.decisions
+
+
+class QuietNotices(Notices):
+    """Notices that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def with_action(engine: Engine, action: Action) -> Engine:
+    program = engine.program
+    return Engine(replace(program, rules=tuple(replace(rule, action=action) for rule in program.rules)))
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments", "dry_run", "logged"),
+    [
+        pytest.param("block", b"-", False, ("block", False), id="block"),
+        pytest.param("block", b"-", True, ("block", True), id="block-in-a-dry-run"),
+        pytest.param("monitor", b"-", False, ("monitor", False), id="monitor"),
+        pytest.param("allow", b"-", False, None, id="allow"),
+        pytest.param("block", b"whatsapp", False, None, id="an-acls-question-decides-nothing"),
+    ],
+)
+def test_what_is_blocked_or_monitored_is_logged(
+    action: Action, arguments: bytes, dry_run: bool, logged: tuple[str, bool] | None, engine: Engine
+) -> None:
+    sink = ListSink()
+    helper = make_helper("acl", with_action(engine, action), audit=sink, dry_run=dry_run)
+    helper.answer_all([b"1 " + BLOCKED["acl"].removesuffix(b"-") + arguments, b"2 " + ALLOWED["acl"], b"3 x"])
+    assert not sink.lines, "the log comes behind the answers"
+    helper.write_audit()
+    helper.write_audit()
+    found = [(line["action"], line["dry_run"]) for line in map(json.loads, sink.lines)]
+    assert found == ([logged] if logged else [])
+
+
+def test_a_policys_own_dry_run_is_logged_as_one(engine: Engine) -> None:
+    program = engine.program
+    sink = ListSink()
+    dry = Engine(replace(program, response=replace(program.response, dry_run=True)))
+    helper = make_helper("acl", dry, audit=sink)
+    assert helper.answer_all([b"1 " + BLOCKED["acl"]]).startswith(b"1 ERR")
+    helper.write_audit()
+    assert [json.loads(line)["dry_run"] for line in sink.lines] == [True]
+
+
+def test_lines_that_the_log_lost_are_counted(engine: Engine) -> None:
+    counters = Counters()
+    helper = make_helper("acl", engine, counters=counters, audit=ListSink(loses=2))
+    for _ in range(3):
+        helper.answer_all([b"1 " + BLOCKED["acl"]] * 2)
+        helper.write_audit()
+    assert counters.audit_lost == 6
+
+
+def test_the_log_is_written_behind_the_answers_and_before_the_chores(engine: Engine) -> None:
+    """Squid waits for the first, and for nothing else."""
+    ours, theirs = socket.socketpair()
+    events: list[str] = []
+
+    class Sink(ListSink):
+        def write(self, lines: list[str]) -> int:
+            events.append(f"log behind {ours.recv(1 << 16).count(NEWLINE)} answers")
+            return 0
+
+    class Seen(Chores):
+        def begin_waiting(self) -> None:
+            events.append("chores")
+
+    with ours, theirs:
+        ours.sendall(b"1 " + BLOCKED["acl"] + b"\n2 " + BLOCKED["acl"] + b"\n")
+        ours.shutdown(socket.SHUT_WR)
+        serve(make_helper("acl", engine, audit=Sink()), theirs.fileno(), theirs.fileno(), Seen({}, pytest.fail))
+    assert events == ["chores", "log behind 2 answers", "chores"]
+
+
+def test_what_was_decided_is_logged_though_squid_has_gone(engine: Engine) -> None:
+    ours, theirs = socket.socketpair()
+    sink = ListSink()
+    with theirs:
+        with ours:
+            ours.sendall(b"1 " + BLOCKED["acl"] + b"\n")
+            ours.shutdown(socket.SHUT_RD)
+        serve(make_helper("acl", engine, audit=sink), theirs.fileno(), theirs.fileno(), Chores({}, pytest.fail))
+    assert len(sink.lines) == 1
 
 
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def command_line(command, *options):
+def command_line(command: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "squid_imhelper", command, "--policy", "built-in", *options]
 
 
-def run(arguments, sent):
+def run(arguments: list[str], sent: bytes) -> tuple[bytes, str]:
     """Runs a helper to its end; returns what it answered and what it said."""
     done = subprocess.run(arguments, input=sent, capture_output=True, cwd=ROOT, timeout=60, check=False)
     assert b"Traceback" not in done.stderr
@@ -344,20 +473,20 @@ def run(arguments, sent):
 
 
 @both
-def test_the_end_of_input_ends_the_helper(command):
+def test_the_end_of_input_ends_the_helper(command: str) -> None:
     extras = ["--extras", "%>a %>rm"] if command == "rewrite" else []
     assert run(command_line(command, *extras), b"") == (b"", "")
 
 
 @both
-def test_a_line_that_the_end_of_input_cuts_off_is_answered(command):
+def test_a_line_that_the_end_of_input_cuts_off_is_answered(command: str) -> None:
     assert run(command_line(command), b"1 " + BLOCKED[command] + b"\n2 " + ALLOWED[command][:20])[0] == (
         b"1 " + YES[command] + b"\n2 ERR\n"
     )
 
 
 @pytest.mark.parametrize("words", [["%>rm", "%>a", "%#>ru"], ["%>rm %>a %#>ru"]])
-def test_the_format_is_one_word_or_several(words):
+def test_the_format_is_one_word_or_several(words: list[str]) -> None:
     sent = b"GET 10.0.0.1 http://web.whatsapp.com/ -\n"
     assert run(command_line("acl", "--no-channel-id", "--format", *words), sent) == (YES["acl"] + b"\n", "")
 
@@ -378,7 +507,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_a_stray_print_does_not_reach_the_wire():
+def test_a_stray_print_does_not_reach_the_wire() -> None:
     arguments = [sys.executable, "-c", STRAY, *command_line("acl")[3:]]
     answered, said = run(arguments, b"1 " + BLOCKED["acl"] + b"\n")
     assert answered == b"1 " + YES["acl"] + b"\n"
@@ -396,7 +525,7 @@ def test_a_stray_print_does_not_reach_the_wire():
         pytest.param("<&- >&- 2>&-", False, id="all"),
     ],
 )
-def test_a_closed_descriptor_harms_nothing(closed, answers):
+def test_a_closed_descriptor_harms_nothing(closed: str, answers: bool) -> None:
     arguments = ["sh", "-c", f'exec "$@" {closed}', "sh", *command_line("acl")]
     with suppress(BrokenPipeError):
         answered, said = run(arguments, b"1 " + BLOCKED["acl"] + b"\n1\n")
@@ -404,12 +533,18 @@ def test_a_closed_descriptor_harms_nothing(closed, answers):
         assert "Error" not in said
 
 
+End = socket.socket | BinaryIO
+
+
 @contextmanager
-def started(arguments, transport="socketpair", *, blocking=True):
+def started(
+    arguments: list[str], transport: str = "socketpair", *, blocking: bool = True
+) -> Iterator[tuple[subprocess.Popen[bytes], list[End]]]:
     """Starts a helper; gives the process and the descriptors to write to and to read from."""
     if transport == "socketpair":
         ours, theirs = socket.socketpair()
-        ends, given_ends = [ours], [theirs]
+        ends: list[End] = [ours]
+        given_ends: list[End] = [theirs]
         write_fd = read_fd = ours.fileno()
         stdin = stdout = theirs.fileno()
     else:
@@ -432,14 +567,14 @@ def started(arguments, transport="socketpair", *, blocking=True):
         process.wait(60)
 
 
-def close_input(ends):
+def close_input(ends: list[End]) -> None:
     if isinstance(ends[0], socket.socket):
         ends[0].shutdown(socket.SHUT_WR)
     else:
         ends[0].close()
 
 
-def read_lines(end, count):
+def read_lines(end: End, count: int) -> bytes:
     data = b""
     while data.count(b"\n") < count:
         piece = os.read(end.fileno(), 1 << 16)
@@ -453,7 +588,7 @@ transports = pytest.mark.parametrize("transport", ["socketpair", "pipes"])
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "nonblocking"])
 @transports
-def test_each_line_is_answered_at_once(transport, blocking):
+def test_each_line_is_answered_at_once(transport: str, blocking: bool) -> None:
     with started(command_line("acl"), transport, blocking=blocking) as (process, ends):
         for n in (b"1", b"2"):
             os.write(ends[0].fileno(), n + b" 10.0.0.1 GET http://web.wh")
@@ -466,7 +601,7 @@ def test_each_line_is_answered_at_once(transport, blocking):
 
 
 @transports
-def test_a_reader_that_goes_away_ends_the_helper_in_peace(transport):
+def test_a_reader_that_goes_away_ends_the_helper_in_peace(transport: str) -> None:
     with started(command_line("acl"), transport) as (process, ends):
         os.write(ends[0].fileno(), b"1\n")
         read_lines(ends[-1], 1)
@@ -477,7 +612,7 @@ def test_a_reader_that_goes_away_ends_the_helper_in_peace(transport):
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_an_endless_line_is_answered_once():
+def test_an_endless_line_is_answered_once() -> None:
     sent = b"1 " + b"x" * (3 * MAX_LINE) + b"\n2 " + BLOCKED["acl"] + b"\n"
     assert run(command_line("acl"), sent)[0] == b"1 ERR\n2 " + YES["acl"] + b"\n"
 
@@ -506,7 +641,7 @@ ENDINGS = {
 BATCH = 10_000
 
 
-def anything(command, seed):
+def anything(command: str, seed: int) -> Iterator[bytes]:
     """Lines of plausible beginnings and random bytes, in many ways filled up to the number of fields."""
     chooser = random.Random(seed)
     endings = ENDINGS[command]
@@ -516,7 +651,7 @@ def anything(command, seed):
         yield chooser.choice(PLAUSIBLE[command]) + middle + chooser.choice(endings)
 
 
-def feed(ends, command, seed, count, *, channels):
+def feed(ends: list[End], command: str, seed: int, count: int, *, channels: bool) -> None:
     lines = anything(command, seed)
     with suppress(BrokenPipeError, ConnectionResetError):
         for first in range(1, count + 1, BATCH):
@@ -536,7 +671,7 @@ def feed(ends, command, seed, count, *, channels):
         pytest.param("rewrite", "pipes", False, 100_000, id="rewrite-pipes-no-ids"),
     ],
 )
-def test_as_many_answers_as_lines_whatever_the_lines(command, transport, channels, count):
+def test_as_many_answers_as_lines_whatever_the_lines(command: str, transport: str, channels: bool, count: int) -> None:
     arguments = command_line(command, *([] if channels else ["--no-channel-id"]))
     with started(arguments, transport, blocking=False) as (process, ends):
         feeder = threading.Thread(target=feed, args=(ends, command, 2006, count), kwargs={"channels": channels})

@@ -16,8 +16,8 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
 PACKAGES = ("base", "squid", "matching", "sources", "offline", "", "helper", "")
-"""The packages, from the bottom up: a module imports from its own and from those before it. Beside them stand `loading`,
-which `helper` is given its policy by, and above them the command line."""
+"""The packages, from the bottom up: a module imports from its own and from those before it. Between them stands
+`loading`, by which `helper` is given its policy, and above them the command line."""
 
 MODULES_BETWEEN = {"loading": 5, "commands": 7, "cli": 7, "__main__": 7}
 
@@ -120,9 +120,9 @@ def test_what_answers_squid_does_not_import_what_reads_sources(module: str) -> N
 
 
 def test_only_loading_hands_the_helper_what_reads_sources() -> None:
-    for module in MODULES:
+    for module, tree in MODULES.items():
         if module.startswith(("helper.", "matching.", "squid.")):
-            assert {other for other in imported(MODULES[module]) if other.partition(".")[0] in OFFLINE} == set()
+            assert {other for other in imported(tree) if other.partition(".")[0] in OFFLINE} == set()
 
 
 IO_RULES = [

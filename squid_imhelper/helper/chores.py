@@ -36,8 +36,10 @@ class Chores:
         signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
 
     def stop(self) -> None:
-        """Stops the timer: Python, when it ends, gives signals back their own way, and a SIGALRM kills."""
+        """Hears no more: Python, when it ends, gives signals back their own way, and most of these would kill."""
         signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in self._of_signal:
+            signal.signal(number, signal.SIG_IGN)
 
     def begin_waiting(self) -> None:
         """From now on signals are heeded at once; those that came in before are heeded now."""
@@ -65,8 +67,9 @@ class Chores:
         self._waiting = True
 
 
-def restore_signals() -> None:
-    """Undoes `install` in a child."""
+def deafen_child() -> None:
+    """Undoes `install` in a child; what is sent to all processes of the helper's name is not meant for it."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    for number in (signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -145,6 +145,8 @@ class MetricsFile:
 
 
 def _update(path: Path, counters: Counters) -> None:
+    if path.exists() and not path.is_file():  # a FIFO would be waited for
+        raise ValueError("it is no regular file")
     with (path.parent / f".{path.name}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         others = _series_of_others(path)

@@ -10,14 +10,14 @@ it has rested for a second. What cannot be used is said once, and the old engine
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
-from squid_imhelper.helper.chores import restore_signals
+from squid_imhelper.helper.chores import deafen_child
 from squid_imhelper.helper.counters import Counters
 from squid_imhelper.helper.notices import Notices
 from squid_imhelper.matching.engine import Engine
@@ -32,7 +32,9 @@ LAST_RETRY: Final = 600.0
 
 Stamp = tuple[int, int, int, int]
 """Inode, modified, changed, size."""
-Stamps = list[Stamp | None]
+NO_STAMP: Final[Stamp] = (0, 0, 0, 0)
+Stamps = dict[str, Stamp | None]
+"""By path; None for a file that is not there."""
 Builder = Callable[[Callable[[str], None]], Program]
 """Compiles a policy, hands its warnings to a function, and raises ImhelperError where it cannot be used."""
 
@@ -43,7 +45,12 @@ class Build:
     def __init__(self, build: Builder) -> None:
         self._program = _memory("program")
         self._messages = _memory("messages")
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            self._program.close()
+            self._messages.close()
+            raise
         if self._pid == 0:
             _compile_and_exit(build, self._program, self._messages)
 
@@ -63,7 +70,7 @@ class Build:
                 return map_program(self._program, "the compiled policy"), said
         if os.WIFSIGNALED(status):
             raise ImhelperError(f"what compiles the policy was ended by signal {os.WTERMSIG(status)}")
-        return None, said
+        return None, said or "what compiles the policy has ended without a word"
 
 
 def _memory(name: str) -> BinaryIO:
@@ -73,7 +80,7 @@ def _memory(name: str) -> BinaryIO:
 def _compile_and_exit(build: Builder, file: BinaryIO, messages: BinaryIO) -> None:
     status = 1
     try:
-        restore_signals()
+        deafen_child()
         _let_go_of_squid(file, messages)
         with messages, file:
 
@@ -109,9 +116,9 @@ class EngineSource:
         self._build_program = build
         self._notices = notices
         self._counters = counters
-        self._watched = [path] if path else []
-        self._tried: Stamps = []
-        self._seen: Stamps = []
+        self._tried: Stamps = {path: None} if path else {}
+        self._seen: Stamps = {}
+        self._begun = 0.0
         self._build: Build | None = None
         self._said = ""
         self._retry_at = float("inf")
@@ -135,24 +142,30 @@ class EngineSource:
         if self._build is None:
             self._begin()
         else:
-            self._tried = []  # and once more behind the one at work
+            self._tried = dict.fromkeys(self._tried, NO_STAMP)  # and once more behind the one at work
 
     def _is_due(self) -> bool:
-        stamps = [_stamp(path) for path in self._watched]
+        stamps = self._stamps()
         if stamps == self._tried:
             return time.monotonic() >= self._retry_at
-        if self.engine is not None and None in stamps:  # what vanishes changes nothing
+        if self.engine is not None and stamps[self._path] is None:  # what vanishes changes nothing
             return False
         resting = stamps == self._seen
         self._seen = stamps
         return resting or _all_replaced(self._tried, stamps)
 
+    def _stamps(self) -> Stamps:
+        """The stamps of the policy, and of its lists; a list that has vanished counts as unchanged."""
+        lists = {path: _stamp(path) or before for path, before in self._tried.items()}
+        return {**lists, self._path: _stamp(self._path)} if self._path else {}
+
     def _begin(self) -> None:
-        self._tried = self._seen = [_stamp(path) for path in self._watched]
+        self._tried = self._seen = self._stamps()
+        self._begun = time.time()
         self._retry_at = float("inf")
         try:
             if self._path and is_program(Path(self._path)):
-                self._take(load_program(Path(self._path)))
+                self._take(load_program(Path(self._path)), ())
             else:
                 self._build = Build(self._build_program)
         except Exception as error:  # a helper that ends takes Squid down
@@ -167,19 +180,21 @@ class EngineSource:
                 return
             self._build = None
             program, said = result
-            if not wait and not _all_replaced(self._tried, [_stamp(path) for path in self._watched]):
+            stamps = self._stamps()
+            if not wait and (stamps != self._tried if program is None else not _all_replaced(self._tried, stamps)):
                 return  # it may have been read while it was written: the next step begins anew
             if program is None:
                 self._refuse(said)
                 return
             if said:
                 self._notices.say(said)
-            self._take(program)
+            self._take(program, program.files)
         except Exception as error:
             self._build = None
             self._refuse(_sentence(error))
 
-    def _take(self, program: Program) -> None:
+    def _take(self, program: Program, files: Sequence[str]) -> None:
+        """Puts a program in force, and watches the files that it was made of."""
         engine = Engine(program)
         if self.engine is not None or self._said:
             self._counters.reloads["taken"] += 1
@@ -187,9 +202,13 @@ class EngineSource:
         self.engine = engine
         self._said = ""
         self._counters.policy_loaded = time.time()
-        if self._path:
-            self._watched = [self._path, *program.files]
-            self._tried = self._seen = [*self._tried[:1], *(_stamp(path) for path in program.files)]
+        watched = [self._path, *files] if self._path else []
+        self._tried = self._seen = {path: self._tried.get(path) or self._stamp_before(path) for path in watched}
+
+    def _stamp_before(self, path: str) -> Stamp:
+        """The stamp of a list that was read just now; of one that may have changed since, none that it can have."""
+        stamp = _stamp(path)
+        return stamp if stamp and stamp[2] < (self._begun - 1) * 1e9 else NO_STAMP
 
     def _refuse(self, reason: str) -> None:
         """Says why, once; what stands in the way may be in another file, so it is tried again."""
@@ -223,7 +242,5 @@ def _stamp(path: str) -> Stamp | None:
 
 def _all_replaced(before: Stamps, now: Stamps) -> bool:
     """Whether every file that has changed, if any, is another file: then it has been put there as a whole."""
-    if len(before) != len(now):
-        return False
-    changed = [(old, new) for old, new in zip(before, now, strict=True) if old != new]
+    changed = [(before[path], stamp) for path, stamp in now.items() if before[path] != stamp]
     return all(old is None or new is None or old[0] != new[0] for old, new in changed)

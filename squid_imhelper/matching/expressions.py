@@ -30,8 +30,8 @@ _SHORTEST: Final = 2
 """Characters; a single one is in nearly every URL."""
 _MAX_ALTERNATIVES: Final = 50
 
-# What `regex` reads otherwise than `re`: braces that are no count (fuzzy matching, named lists), groups and flags of its
-# own, and POSIX classes.
+# What `regex` reads otherwise than `re`: braces that are no count (fuzzy matching, named lists), groups and flags of
+# its own, and POSIX classes.
 _OTHERWISE: Final = re.compile(r"\{(?!\d+(?:,\d*)?\})|\(\?(?![:=!>]|i[:)]|<[=!]|P<)|\[:[^\]]*:\]")
 
 Literals = frozenset[str]

@@ -31,6 +31,9 @@ from squid_imhelper.matching.program import Program, ServiceName, SiteTables
 MAGIC: Final = b"squid-imhelper\r\n"
 VERSION: Final = 1
 PAGE: Final = 4096
+MAPPED_FROM: Final = 8 << 20
+"""Bytes from which on a file is mapped, and shared by all who open it. A smaller one is read: who writes over it in
+place, instead of replacing it, pulls no memory from under a helper (SIGBUS)."""
 
 _NUMBERS: Final = struct.Struct(">16sIQQ")
 _DIGEST_SIZE: Final = 32
@@ -152,16 +155,12 @@ def _encode_rule(rule: Rule) -> dict[str, object]:
 
 
 def load_program(path: Path) -> Program:
-    """Opens a program file: header, lengths and tables are checked, the tries mapped into memory.
+    """Opens a program file: header, lengths and tables are checked, and large tries mapped into memory.
 
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return map_program(file, str(path))
-    except (OSError, ValueError) as error:
-        raise ImhelperError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    return _decode(*_open(path), str(path))
 
 
 def map_program(file: BinaryIO, name: str) -> Program:
@@ -171,17 +170,7 @@ def map_program(file: BinaryIO, name: str) -> Program:
         ImhelperError: it is none, or not a whole one.
         OSError: it cannot be read.
     """
-    data, tables = _map(file, name)
-    start = _first_page(len(tables))
-    try:
-        return _decode_tables(json.loads(tables), lambda place: data[start + place[0] : start + place[0] + place[1]])
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as error:  # the digest fits, so it was written like this
-        raise ImhelperError(f"{name} is damaged: {error!r}; compile it again") from None
+    return _decode(*_map(file, name), name)
 
 
 def verify_program(path: Path) -> Program:
@@ -190,17 +179,29 @@ def verify_program(path: Path) -> Program:
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
-    program = load_program(path)
-    with path.open("rb") as file:
-        _, tables = _map(file, str(path))
-    for name, (domains, urls, *_) in json.loads(tables)["sites"].items():
-        mapped = program.sites[name]
-        for place, trie in ((domains, mapped.domains), (urls, mapped.urls)):
-            if hashlib.sha256(trie).hexdigest() != place[2]:
-                raise ImhelperError(
-                    f"{path} is damaged: the digest of site list '{name}' does not fit; compile it again"
-                )
+    data, tables = _open(path)
+    program = _decode(data, tables, str(path))
+    for name, (*places, _regex, _networks, _ports) in json.loads(tables)["sites"].items():
+        for (_, _, digest), trie in zip(places, program.sites[name][:2], strict=True):
+            if hashlib.sha256(trie).hexdigest() != digest:
+                raise ImhelperError(f"{path} is damaged: the digest of site list '{name}' is wrong; compile it again")
     return program
+
+
+def _open(path: Path) -> tuple[memoryview, bytes]:
+    try:
+        with path.open("rb") as file:
+            return _map(file, str(path))
+    except (OSError, ValueError) as error:
+        raise ImhelperError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _decode(data: memoryview, tables: bytes, name: str) -> Program:
+    start = _first_page(len(tables))
+    try:
+        return _decode_tables(json.loads(tables), lambda place: data[start + place[0] : start + place[0] + place[1]])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # though the digest fits
+        raise ImhelperError(f"{name} is damaged: {error!r}; compile it again") from None
 
 
 def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
@@ -208,7 +209,11 @@ def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
     size = os.fstat(file.fileno()).st_size
     if size < _HEADER_SIZE:
         raise ImhelperError(f"{name} is no whole program: it has {size} bytes only; compile it again")
-    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if size < MAPPED_FROM:
+        file.seek(0)
+        data = memoryview(file.read(size))
+    else:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     magic, version, length, tables_length = _NUMBERS.unpack_from(data)
     if magic != MAGIC:
         raise ImhelperError(f"{name} is no program of squid-imhelper, or was copied as text")
@@ -217,7 +222,7 @@ def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
         raise ImhelperError(
             f"{name} was compiled by {age} squid-imhelper (format {version}, not {VERSION}); compile it again"
         )
-    if length != size:
+    if length != size or len(data) != size:
         raise ImhelperError(f"{name} is no whole program: it has {size} of {length} bytes; compile it again")
     tables = bytes(data[_HEADER_SIZE : _HEADER_SIZE + tables_length])
     digest = hashlib.sha256(bytes(data[: _NUMBERS.size]) + tables).digest()
