@@ -1,8 +1,21 @@
-"""`python -m squid_imhelper`, and the console script."""
+"""`python -m squid_imhelper`, and the console script.
 
+A SIGHUP that comes while a helper still reads its modules would end it, and Squid with it: it waits until
+`Chores.install` lets it through.
+"""
+
+import signal
 import sys
 
-from squid_imhelper.cli import main
+
+def main() -> int:
+    """Runs one command and returns its exit status."""
+    if {"acl", "rewrite"} & set(sys.argv):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
+    from squid_imhelper import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     policy.add_argument(
         "--policy",
         metavar="FILE",
+        type=_not_empty,
         help=f"a policy, a compiled program, or the word {BUILT_IN} (default: {DEFAULT_POLICY})",
     )
     helper = _helper_options(policy)
@@ -72,10 +73,12 @@ def _helper_options(policy: _Parser) -> _Parser:
         choices=("allow", "block"),
         help="the answer where none can be found (default: the policy's, or allow)",
     )
-    helper.add_argument("--audit", metavar="FILE", default="", help="append a JSON line for each block; or syslog:")
+    helper.add_argument(
+        "--audit", metavar="FILE", default="", help="append a JSON line for each block and monitor, or syslog:"
+    )
     helper.add_argument("--metrics", metavar="FILE", default="", help="write counters there, for Prometheus")
     helper.add_argument(
-        "--metrics-period", metavar="SECONDS", type=_seconds, default=15.0, help="(default: %(default)s)"
+        "--metrics-period", metavar="SECONDS", type=_seconds, default=15.0, help="how often (default: %(default)s)"
     )
     helper.add_argument("--dry-run", action="store_true", help="block nothing; tag= and log= show what would have been")
     return helper
@@ -184,8 +187,17 @@ def _address(text: str) -> str:
     return address
 
 
+def _not_empty(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds") from None
     if not _SHORTEST_PERIOD <= seconds <= _LONGEST_PERIOD:
         raise argparse.ArgumentTypeError(f"{_SHORTEST_PERIOD} to {_LONGEST_PERIOD} seconds")
     return seconds

@@ -103,7 +103,20 @@ def test_a_line_tells_no_more_than_the_policy_allows(
 def test_an_entry_of_a_site_list_is_where_somebody_went(log_urls: Any, told: bool) -> None:
     decision = Decision("block", None, "own", Evidence("site", "secret.example"))
     found = line_of(AuditSettings(log_urls), decision=decision)
-    assert found["signature"] == ({"kind": "site", "value": "secret.example"} if told else None)
+    assert found["signature"] == {"kind": "site", "value": "secret.example" if told else None}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "value"),
+    [
+        pytest.param(Evidence("site", "partner.example/webchat/room5"), "partner.example", id="site"),
+        pytest.param(Evidence("url", "facebook.com/messages"), "facebook.com", id="url"),
+        pytest.param(Evidence("user_agent", "a/b"), "a/b", id="user-agent"),
+    ],
+)
+def test_where_hosts_may_be_told_paths_are_not(evidence: Evidence, value: str) -> None:
+    found = line_of(AuditSettings("host"), decision=Decision("block", None, "own", evidence))
+    assert found["signature"] == {"kind": evidence.kind, "value": value}
 
 
 @pytest.mark.parametrize(

@@ -514,7 +514,8 @@ def test_compile_tells_what_is_odd_in_the_policy(run_cli: Run, policy_file: Call
 LINTED = [
     pytest.param('[[rule]]\nservices = ["telegram"]\naction = "block"\n', 0, "no errors, no warnings", id="clean"),
     pytest.param('[clients]\nlan = ["10.0.0.1/8"]\n[[rule]]\naction = "allow"\n', 0, ":2: warning: ", id="warnings"),
-    pytest.param("", 0, "warning: there is no rule", id="empty"),
+    pytest.param("", 1, "error: the file is empty", id="empty"),
+    pytest.param("[clients]\n", 0, "warning: there is no rule", id="no-rule"),
     pytest.param('[[rule]]\naction = "blok"\n', 1, ":2: error: ", id="an-error"),
     pytest.param('[[rule]]\naction = "blok"\nx = 1\n', 1, ":3: error: ", id="two-errors"),
     pytest.param("[[rule]\n", 1, ":1: error: ", id="no-toml"),
@@ -646,7 +647,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_squid_conf_names_absolute_paths(
     capsys: pytest.CaptureFixture[str], installed: Path, policy_file: Callable[[str], Path]
 ) -> None:
-    path = policy_file("")
+    path = policy_file("[response]")
     assert main(["squid-conf", "--policy", path.name]) == 0
     assert f" {installed} acl --policy {path}\n" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ patterns are read: what `regex` finds must hold one of the texts, in tables and 
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from random import Random
 from typing import Final, NamedTuple
 
@@ -16,7 +17,15 @@ from hypothesis import assume, event, example, given, reject, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.matching import expressions as expressions_module
-from squid_imhelper.matching.expressions import REST, TIMEOUT, Expressions, ExpressionTimeoutError, required_literals
+from squid_imhelper.matching.expressions import (
+    BURST,
+    REST,
+    TIMEOUT,
+    Account,
+    Expressions,
+    ExpressionTimeoutError,
+    required_literals,
+)
 
 NOW: Final = 1_700_000_000.0
 
@@ -358,6 +367,12 @@ def test_what_people_write_is_not_overlooked(pattern: str, data: st.DataObject) 
 # ---- which expressions are run --------------------------------------------------------------------------------------
 
 
+def made(patterns: list[str], account: Account | None = None) -> Expressions:
+    """Expressions as a program has them."""
+    with_literals = [(pattern, tuple(required_literals(pattern))) for pattern in patterns]
+    return Expressions(with_literals, account or Account(BURST))
+
+
 class Spy:
     """Stands for `regex`: notes which expressions are run, and lets some of them take too long."""
 
@@ -424,7 +439,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
 def test_an_expression_is_run_where_its_literal_is_seen(
     spy: Spy, patterns: list[str], url: str, expected: list[str]
 ) -> None:
-    assert spy.runs_of(Expressions(patterns), url) == expected
+    assert spy.runs_of(made(patterns), url) == expected
 
 
 @pytest.mark.parametrize(
@@ -444,7 +459,7 @@ def test_an_expression_is_run_where_its_literal_is_seen(
     ],
 )
 def test_the_first_expression_that_is_found_is_told(patterns: list[str], url: str, expected: str | None) -> None:
-    assert Expressions(patterns).search(url, NOW) == expected
+    assert made(patterns).search(url, NOW) == expected
 
 
 @given(
@@ -453,7 +468,7 @@ def test_the_first_expression_that_is_found_is_told(patterns: list[str], url: st
 )
 def test_what_is_found_is_what_one_after_the_other_would_find(patterns: list[str], text: str) -> None:
     expected = next((pattern for pattern in patterns if regex.search(pattern, text)), None)
-    assert Expressions(patterns).search(text, NOW) == expected
+    assert made(patterns).search(text, NOW) == expected
 
 
 # ---- an expression that takes too long ------------------------------------------------------------------------------
@@ -466,7 +481,7 @@ URL: Final = "http://slow.example/chat"
 def test_an_expression_that_never_ends_is_stopped_and_told() -> None:
     """The real thing: twice the ways to match for each letter, and at the end none of them does."""
     pattern = "^https?://(?:a|a)+$"
-    expressions = Expressions([pattern])
+    expressions = made([pattern])
     with pytest.raises(ExpressionTimeoutError, match="took too long") as raised:
         expressions.search(f"http://{'a' * 60}b", NOW)
     assert pattern in str(raised.value)
@@ -475,7 +490,7 @@ def test_an_expression_that_never_ends_is_stopped_and_told() -> None:
 
 def test_it_is_not_run_again_before_it_has_rested(spy: Spy) -> None:
     spy.slow = {SLOW}
-    expressions = Expressions([SLOW])
+    expressions = made([SLOW])
     assert spy.runs_of(expressions, URL) == [SLOW]
     assert spy.runs_of(expressions, URL) == []
     assert spy.runs_of(expressions, "http://slow.example/another/chat", NOW + REST / 2) == []
@@ -487,7 +502,7 @@ def test_it_is_not_run_again_before_it_has_rested(spy: Spy) -> None:
 
 def test_as_long_as_it_rests_a_url_with_its_literal_could_not_be_looked_at(spy: Spy) -> None:
     spy.slow = {SLOW}
-    expressions = Expressions([SLOW])
+    expressions = made([SLOW])
     for now in (NOW, NOW + REST / 2):
         with pytest.raises(ExpressionTimeoutError) as raised:
             expressions.search(URL, now)
@@ -497,7 +512,7 @@ def test_as_long_as_it_rests_a_url_with_its_literal_could_not_be_looked_at(spy: 
 
 def test_a_resting_one_without_literals_holds_up_every_url(spy: Spy) -> None:
     spy.slow = {"[0-9]$"}
-    expressions = Expressions(["[0-9]$"])
+    expressions = made(["[0-9]$"])
     assert spy.runs_of(expressions, URL) == ["[0-9]$"]
     with pytest.raises(ExpressionTimeoutError):
         expressions.search("http://x.example/", NOW + REST / 2)
@@ -505,7 +520,7 @@ def test_a_resting_one_without_literals_holds_up_every_url(spy: Spy) -> None:
 
 def test_after_its_rest_it_is_found_where_it_is_quick(spy: Spy) -> None:
     spy.slow = {SLOW}
-    expressions = Expressions([SLOW])
+    expressions = made([SLOW])
     assert spy.runs_of(expressions, URL) == [SLOW]
     spy.slow = set()
     with pytest.raises(ExpressionTimeoutError):
@@ -516,7 +531,7 @@ def test_after_its_rest_it_is_found_where_it_is_quick(spy: Spy) -> None:
 @pytest.mark.parametrize("back", [0.001, 1.0, REST, 3600.0, 1e9])
 def test_a_clock_that_is_put_back_does_not_prolong_its_rest(spy: Spy, back: float) -> None:
     spy.slow = {SLOW}
-    expressions = Expressions([SLOW])
+    expressions = made([SLOW])
     assert spy.runs_of(expressions, URL, NOW) == [SLOW]
     assert spy.runs_of(expressions, URL, NOW - back) == [SLOW]
     assert spy.runs_of(expressions, URL, NOW - back) == [], "it rests by the new clock"
@@ -527,7 +542,7 @@ def test_a_clock_that_is_put_back_does_not_prolong_its_rest(spy: Spy, back: floa
 def test_another_one_that_is_found_wins(spy: Spy, patterns: list[str]) -> None:
     """In either order, and while the slow one rests, too."""
     spy.slow = {SLOW}
-    expressions = Expressions(patterns)
+    expressions = made(patterns)
     other = next(pattern for pattern in patterns if pattern != SLOW)
     assert expressions.search(f"{URL}/other", NOW) == other
     assert expressions.search(f"{URL}/other", NOW + REST / 2) == other
@@ -535,7 +550,7 @@ def test_another_one_that_is_found_wins(spy: Spy, patterns: list[str]) -> None:
 
 def test_another_one_that_is_not_found_does_not_win(spy: Spy) -> None:
     spy.slow = {SLOW}
-    expressions = Expressions([SLOW, "chat[0-9]", "[A-Z]$"])
+    expressions = made([SLOW, "chat[0-9]", "[A-Z]$"])
     with pytest.raises(ExpressionTimeoutError) as raised:
         expressions.search(URL, NOW)
     assert SLOW in str(raised.value)
@@ -544,7 +559,7 @@ def test_another_one_that_is_not_found_does_not_win(spy: Spy) -> None:
 
 def test_each_rests_by_itself(spy: Spy) -> None:
     spy.slow = {SLOW, OTHER}
-    expressions = Expressions([SLOW, OTHER])
+    expressions = made([SLOW, OTHER])
     assert spy.runs_of(expressions, URL, NOW) == [SLOW]
     assert spy.runs_of(expressions, f"{URL}/other", NOW + REST / 2) == [OTHER]
     assert spy.runs_of(expressions, f"{URL}/other", NOW + REST) == [SLOW]
@@ -553,6 +568,62 @@ def test_each_rests_by_itself(spy: Spy) -> None:
 
 def test_two_lists_do_not_share_a_rest(spy: Spy) -> None:
     spy.slow = {SLOW}
-    one, another = Expressions([SLOW]), Expressions([SLOW])
+    one, another = made([SLOW]), made([SLOW])
     assert spy.runs_of(one, URL) == [SLOW]
     assert spy.runs_of(another, URL) == [SLOW]
+
+
+# ---- what they cost together ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopwatch(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Makes each search take this long."""
+    ticks = count()
+
+    def set_duration(seconds: float) -> None:
+        monkeypatch.setattr(expressions_module.time, "perf_counter", lambda: next(ticks) * seconds)
+
+    return set_duration
+
+
+@pytest.mark.usefixtures("spy")
+def test_who_takes_long_little_by_little_rests_too(stopwatch: Callable[[float], None]) -> None:
+    expressions = made(["chat[0-9]"])
+    stopwatch(TIMEOUT / 4)
+    for _ in range(4):
+        assert expressions.search("http://chat/", NOW) is None
+    with pytest.raises(ExpressionTimeoutError, match="took too long"):
+        expressions.search("http://chat/", NOW)
+    assert expressions.search("http://chat/", NOW + REST) is None
+
+
+@pytest.mark.usefixtures("spy")
+def test_time_is_forgiven(stopwatch: Callable[[float], None]) -> None:
+    expressions = made(["chat[0-9]"])
+    stopwatch(TIMEOUT / 4)
+    for n in range(100):
+        assert expressions.search("http://chat/", NOW + n * REST / 4) is None
+
+
+def test_all_together_they_cost_no_more_than_a_burst(spy: Spy, stopwatch: Callable[[float], None]) -> None:
+    """Forty slow expressions for one URL take five turns, and then none for a while, those of other lists included."""
+    patterns = [f"chat.{number}" for number in range(40)]
+    spy.slow = set(patterns)
+    account = Account(BURST)
+    one, other = made(patterns, account), made(["talk.1"], account)
+    stopwatch(TIMEOUT)
+    assert len(spy.runs_of(one, "http://chat/")) == round(BURST / TIMEOUT)
+    assert spy.runs_of(other, "http://talk/") == []
+    assert spy.runs_of(other, "http://talk/", NOW + REST) == ["talk.1"]
+
+
+def test_an_expression_is_compiled_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list may have thousands, and a helper that takes one up is waited for."""
+    compiled: list[str] = []
+    compile_ = regex.compile
+    monkeypatch.setattr(regex, "compile", lambda pattern: compiled.append(pattern) or compile_(pattern))
+    expressions = made(["chat[0-9]", "talk[0-9]"])
+    assert compiled == []
+    assert expressions.search("http://chat1/", NOW) == expressions.search("http://chat1/", NOW) == "chat[0-9]"
+    assert compiled == ["chat[0-9]"]

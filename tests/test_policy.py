@@ -475,8 +475,8 @@ def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> N
     )
 
 
-def test_an_empty_policy_has_no_rules_and_the_standard_answers(policy_file: Write) -> None:
-    path = policy_file("")
+def test_a_policy_without_rules_has_the_standard_answers(policy_file: Write) -> None:
+    path = policy_file("[response]")
     assert policy(path) == Policy(str(path), ())
 
 
@@ -645,7 +645,7 @@ def test_warnings_alone_leave_a_policy_usable(policy_file: Write) -> None:
     assert [(w.line, w.severity) for w in read_policy(path, CATALOGUE).warnings] == [(2, "warning"), (4, "warning")]
 
 
-@given(st.lists(st.sampled_from(["block", "allow", "monitor"]), max_size=8))
+@given(st.lists(st.sampled_from(["block", "allow", "monitor"]), min_size=1, max_size=8))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rules_keep_the_order_in_which_they_stand(policy_file: Write, actions: list[str]) -> None:
     text = "".join(f'[[rule]]\nname = "r{n}"\naction = "{action}"\n' for n, action in enumerate(actions))
@@ -746,9 +746,16 @@ def test_each_mistake_is_told(tmp_path: Path, text: str, words: list[str]) -> No
 def test_a_policy_without_a_rule_is_told(tmp_path: Path) -> None:
     """A file that was cut off while it was saved would let everything through without a word."""
     path = tmp_path / "policy.toml"
-    path.write_text("# nothing\n")
+    path.write_text("[clients]\n")
     (warning,) = read_policy(path, CATALOGUE).warnings
     assert "everything is allowed" in warning.message
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n"])
+def test_an_empty_policy_is_refused(text: str, policy_file: Write) -> None:
+    """What a full disk leaves of a file would let everything through."""
+    with pytest.raises(SourceError, match="the file is empty"):
+        read_policy(policy_file(text), CATALOGUE)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

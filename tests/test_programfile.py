@@ -121,7 +121,7 @@ action = "block"
 """
 POLICIES = {
     "everything": EVERYTHING,
-    "nothing": "",
+    "nothing": "[clients]",
     "one-rule": '[[rule]]\nservices = ["whatsapp"]\naction = "block"\n',
     "one-list": '[sites]\nx = { domains = ["x.example"] }\n[[rule]]\nsites = ["x"]\naction = "block"\n',
     "an-expression": '[sites]\nx = { regex = [\'x+\'] }\n[[rule]]\nsites = ["x"]\naction = "block"\n',
@@ -239,7 +239,7 @@ _tables = st.builds(
     SiteTables,
     domains=_tries,
     urls=_tries,
-    regex=_texts,
+    regex=st.lists(st.tuples(_text, _texts), max_size=2).map(tuple),
     networks=_intervals,
     ports=st.lists(st.integers(1, 65535), max_size=3).map(tuple),
 )
@@ -395,7 +395,8 @@ def test_every_flipped_byte_of_a_trie_is_found_by_who_looks(small: Path) -> None
                 os.pwrite(file.fileno(), bytes([data[place] ^ 1 << place % 8]), place)
                 with pytest.raises(ImhelperError, match="the digest of site list 'own' is wrong"):
                     verify_program(small)
-                load_program(small)  # which has no time to look
+                with pytest.raises(ImhelperError, match="damaged"):  # a small one is read anyway
+                    load_program(small)
                 os.pwrite(file.fileno(), data[place : place + 1], place)
     assert verify_program(small) == small_program()
 

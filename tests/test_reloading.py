@@ -876,14 +876,30 @@ def test_what_compiles_does_not_hold_on_to_squids_socket() -> None:
             child = int(said.split()[1])
             ours.sendall(b"2 " + MESSENGER + b"\n")
             assert ours.recv(1000).startswith(b"2 OK "), "it answers while it compiles"
-            ours.shutdown(socket.SHUT_WR)
+            process.kill()
             assert ours.recv(100) == b"", "nobody else has Squid's socket open"
-            assert process.wait(DEADLINE) == 0
             os.kill(child, 0)  # it was still at work
         finally:
             process.kill()
             if child:
                 os.kill(child, signal.SIGKILL)
+
+
+def test_what_compiles_ends_with_its_helper() -> None:
+    ours, theirs = socket.socketpair()
+    arguments = [sys.executable, "-c", SLOW_SECOND_BUILD, "acl", "--policy", "built-in"]
+    with ours, subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        theirs.close()
+        assert process.stderr is not None
+        ours.settimeout(DEADLINE)
+        ours.sendall(b"1 " + MESSENGER + b"\n")
+        assert ours.recv(1000).startswith(b"1 OK ")
+        process.send_signal(signal.SIGHUP)
+        child = int(process.stderr.readline().split()[1])
+        ours.shutdown(socket.SHUT_WR)
+        assert process.wait(DEADLINE) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 FASTER = """

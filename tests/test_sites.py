@@ -373,7 +373,8 @@ def test_a_list_without_entries_is_nothing() -> None:
 
 def test_what_is_no_name_is_kept_as_it_is() -> None:
     tables = compile_site_list(MANY)
-    assert (tables.regex, tables.networks, tables.ports) == (MANY.regex, MANY.networks, MANY.ports)
+    assert tuple(pattern for pattern, _ in tables.regex) == MANY.regex
+    assert (tables.networks, tables.ports) == (MANY.networks, MANY.ports)
 
 
 @pytest.mark.parametrize("entry", [0, 1234, 2999])

@@ -24,7 +24,7 @@ MODULES_BETWEEN = {"loading": 5, "commands": 7, "cli": 7, "__main__": 7}
 OFFLINE = {"sources", "offline"}
 """What reads sources, and what looks at them; the process that Squid starts does without."""
 
-STREAMS = {"serve", "reloading", "notices", "audit", "commands", "cli", "__main__"}
+STREAMS = {"serve", "reloading", "notices", "audit", "counters", "commands", "cli", "__main__"}
 """Modules that may touch descriptors 0 to 2, `sys.stdin`, `sys.stdout` and `sys.stderr`."""
 PRINTERS = {"commands", "cli"}
 CLOCKS = {"serve", "reloading", "counters", "notices", "loading", "commands"}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 PLACEHOLDERS: Final = ("service", "service_name", "rule", "client", "url", "host", "time")
+_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
@@ -21,3 +22,8 @@ def stray_brace(template: str) -> bool:
 def expand(template: str, values: Mapping[str, str], encode: Callable[[str], str]) -> str:
     """Puts values, each encoded, into a template; a value that is not known is "-", as in Squid's own lines."""
     return _PLACEHOLDER.sub(lambda m: encode(values.get(m[1]) or "-"), template)
+
+
+def encode_html(text: str) -> str:
+    """Encodes a text for an HTML page in UTF-8."""
+    return text.translate(_HTML)

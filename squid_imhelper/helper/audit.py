@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from squid_imhelper.base.addresses import client_network
-from squid_imhelper.base.model import AuditSettings, Decision, Request
+from squid_imhelper.base.model import AuditSettings, Decision, Evidence, Request
 
 SYSLOG: Final = "syslog:"
 MAX_TEXT: Final = 2048
@@ -53,7 +53,7 @@ def audit_line(
             "url": _cut(asked) if tells_url else None,
             "service": decision.service,
             "rule": decision.rule,
-            "signature": evidence._asdict() if evidence and (tells_host or evidence.kind != "site") else None,
+            "signature": _told(evidence, settings) if evidence else None,
         }
     )
 
@@ -63,6 +63,15 @@ _CLIENTS: Final[dict[str, Callable[[str], str | None]]] = {
     "network": client_network,
     "none": lambda _: None,
 }
+
+
+def _told(evidence: Evidence, settings: AuditSettings) -> dict[str, str | None]:
+    """Evidence as far as URLs may be told: a value may be a host, or a host and a path."""
+    if settings.log_urls == "none":
+        return {"kind": evidence.kind, "value": None}
+    if settings.log_urls == "host" and evidence.kind in ("site", "url"):
+        return {"kind": evidence.kind, "value": evidence.value.partition("/")[0]}
+    return {"kind": evidence.kind, "value": _cut(evidence.value)}
 
 
 def _cut(text: str | None) -> str | None:
@@ -101,8 +110,12 @@ class FileSink:
             written = os.write(self._fd, data)
         except OSError as error:
             self._complain(f"cannot write the audit log {self._path}: {error.strerror}")
+            self._broken_line = True  # what another child wrote last may have been cut off
             return len(lines)
         self._broken_line = written < len(data) and data[written - 1 : written] != b"\n"
+        if self._broken_line:
+            with suppress(OSError):  # so that what another child writes next begins a line
+                os.write(self._fd, b"\n")
         if written < len(data):
             self._complain(f"cannot write all of the audit log {self._path}: the disk is full")
         return data[written:].count(b"\n")

@@ -147,7 +147,9 @@ class MetricsFile:
 def _update(path: Path, counters: Counters) -> None:
     if path.exists() and not path.is_file():  # a FIFO would be waited for
         raise ValueError("it is no regular file")
-    with (path.parent / f".{path.name}.lock").open("ab") as lock:
+    # Whatever else stands at the lock's path is neither waited for nor followed.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path.parent / f".{path.name}.lock", flags, 0o644), "r+b", buffering=0) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         others = _series_of_others(path)
         fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

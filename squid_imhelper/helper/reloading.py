@@ -9,9 +9,11 @@ it has rested for a second. What cannot be used is said once, and the old engine
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -27,7 +29,7 @@ from squid_imhelper.matching.programfile import is_program, load_program, map_pr
 FAULT: Final = "internal fault, please report"
 
 FIRST_RETRY: Final = 10.0
-LAST_RETRY: Final = 600.0
+LAST_RETRY: Final = 60.0
 """Seconds behind which a policy that was refused is tried again, though its file is the same; doubled each time."""
 
 Stamp = tuple[int, int, int, int]
@@ -72,6 +74,14 @@ class Build:
             raise ImhelperError(f"what compiles the policy was ended by signal {os.WTERMSIG(status)}")
         return None, said or "what compiles the policy has ended without a word"
 
+    def kill(self) -> None:
+        """Ends the child."""
+        with suppress(OSError):  # it has ended by itself
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        self._program.close()
+        self._messages.close()
+
 
 def _memory(name: str) -> BinaryIO:
     return os.fdopen(os.memfd_create(name), "w+b")
@@ -100,12 +110,10 @@ def _compile_and_exit(build: Builder, file: BinaryIO, messages: BinaryIO) -> Non
 
 def _let_go_of_squid(*keep: BinaryIO) -> None:
     """Closes what the helper talks to Squid through: Squid waits for the last one to close it."""
-    kept = {0, 1, 2, *(file.fileno() for file in keep)}
+    kept = [2, *sorted(file.fileno() for file in keep), os.sysconf("SC_OPEN_MAX")]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # and 1 is stderr already
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        if int(entry.name) not in kept:
-            with suppress(OSError):
-                os.close(int(entry.name))
+    for before, after in pairwise(kept):
+        os.closerange(before + 1, after)
 
 
 class EngineSource:
@@ -143,6 +151,12 @@ class EngineSource:
             self._begin()
         else:
             self._tried = dict.fromkeys(self._tried, NO_STAMP)  # and once more behind the one at work
+
+    def stop(self) -> None:
+        """Ends the child that is at work, if there is one."""
+        if self._build is not None:
+            self._build.kill()
+            self._build = None
 
     def _is_due(self) -> bool:
         stamps = self._stamps()

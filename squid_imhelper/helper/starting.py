@@ -31,10 +31,10 @@ HELPERS: Final[dict[str, Interface]] = {"acl": ACL, "rewrite": REWRITE}
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a command line asks for; `policy` is "" for none that could be read, `audit` and `metrics` for none."""
+    """What a command line asks for; `policy` is None where it cannot be read, `audit` and `metrics` "" for none."""
 
     options: Options
-    policy: str = ""
+    policy: str | None = None
     audit: str = ""
     metrics: str = ""
     metrics_period: float = 0.0
@@ -52,8 +52,9 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     interface = next(HELPERS[word] for word in arguments if word in HELPERS)
     setup = _read_setup(arguments, parse, interface, notices)
     counters = Counters()
-    path = "" if setup.policy == BUILT_IN else setup.policy
-    source = EngineSource(path, lambda warn: _build_for_helper(setup.policy, warn), notices, counters)
+    policy = setup.policy or BUILT_IN
+    path = "" if policy == BUILT_IN else policy
+    source = EngineSource(path, lambda warn: _build_for_helper(policy, warn), notices, counters)
     audit = open_sink(setup.audit, lambda text: notices.say_at_times("audit", text)) if setup.audit else None
     metrics = (
         MetricsFile(
@@ -62,13 +63,14 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
         if setup.metrics
         else None
     )
-    chores = _make_chores(source, audit, metrics, counters, notices)
+    chores = _make_chores(source if setup.policy else None, audit, metrics, counters, notices)
     chores.install()
     if setup.policy:
         source.start()
     try:
         serve(Helper(interface, source, setup.options, notices, counters, audit), 0, write_fd, chores)
     finally:
+        source.stop()
         chores.stop()
     if metrics:
         metrics.write()
@@ -76,23 +78,28 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
 
 
 def _make_chores(
-    source: EngineSource, audit: Sink | None, metrics: MetricsFile | None, counters: Counters, notices: Notices
+    source: EngineSource | None, audit: Sink | None, metrics: MetricsFile | None, counters: Counters, notices: Notices
 ) -> Chores:
+    def take_up() -> None:
+        if source:
+            source.check()
+
     def every_second() -> None:
-        source.check()
+        take_up()
         if audit:
             audit.reopen()
         if metrics:
             metrics.write_if_due()
 
     def on_hangup() -> None:
-        source.reload()
+        if source:
+            source.reload()
         if audit:
             audit.reopen()
 
     chores = {
         signal.SIGALRM: every_second,
-        signal.SIGCHLD: source.check,
+        signal.SIGCHLD: take_up,
         signal.SIGHUP: on_hangup,
         signal.SIGUSR1: lambda: notices.say(counters.summary(os.getpid())),
     }

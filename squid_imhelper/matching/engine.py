@@ -8,7 +8,7 @@ from squid_imhelper.base import schedule
 from squid_imhelper.base.addresses import as_number
 from squid_imhelper.base.memo import ENTRIES
 from squid_imhelper.base.model import Action, Decision, Evidence, Request, Rule, Signature
-from squid_imhelper.matching.expressions import ExpressionTimeoutError
+from squid_imhelper.matching.expressions import BURST, Account, ExpressionTimeoutError
 from squid_imhelper.matching.matcher import Matcher
 from squid_imhelper.matching.program import Program, select_services
 from squid_imhelper.matching.sites import AddressSet, Sites, any_evidence
@@ -116,12 +116,14 @@ class Engine:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._matcher = Matcher(program)
-        sites = {name: Sites(tables) for name, tables in program.sites.items()}
+        account = Account(BURST)
+        sites = {name: Sites(tables, account) for name, tables in program.sites.items()}
         self._rules = [CompiledRule(rule, sites) for rule in program.rules]
         self._groups = {service: name.group for service, name in program.services.items()}
         self._select = lru_cache(ENTRIES)(lambda words: select_services(words, self._groups))
         self._in_force: list[CompiledRule] = []
         self._since = self._until = 0.0
+        self._put_in_force(0.0)  # a time zone that this machine does not know is told now
 
     def decide(self, request: Request, now: float) -> Decision:
         """Returns what the policy says: the first rule whose every condition holds decides; none: allow.
@@ -146,11 +148,12 @@ class Engine:
             except ExpressionTimeoutError as error:  # who can slow one expression down must not switch off the others
                 slow = error
                 continue
-            if holds and slow and rule.rule.action != "block":
-                break
-            if holds:
-                evidence = None if holds.signature else holds.evidence
-                return self._decision(rule.rule.action, rule.rule, holds.signature or known, evidence)
+            if not holds:
+                continue
+            if slow and rule.rule.action != "block":
+                raise slow
+            evidence = None if holds.signature else holds.evidence
+            return self._decision(rule.rule.action, rule.rule, holds.signature or known, evidence)
         if slow:
             raise slow
         return self._decision("allow", None, known, None)

@@ -5,12 +5,13 @@ at once, and an expression none of whose literals is there is not run. Which lit
 the syntax tree of Python's own `re`; where `re` cannot read it, or might read it otherwise than `regex`, it has none
 and is always run.
 
-An expression that takes longer than TIMEOUT is put aside for REST seconds, so that it can cost no more than a fiftieth
-of the helper's time, whoever sends what. As long as it rests, a URL with one of its literals is one that could not be
-looked at.
+An expression that takes longer than TIMEOUT, for one URL or for many little by little, is put aside for REST seconds,
+and all of them are when they have taken BURST together. So whoever sends what, they cost a small share of the helper's
+time. As long as one rests, a URL with its literal is one that could not be looked at.
 """
 
 import re
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,10 @@ TIMEOUT: Final = 0.05
 """Seconds that one expression may take for one URL."""
 REST: Final = 2.5
 """Seconds for which an expression that took too long is not tried again."""
+SHARE: Final = TIMEOUT / REST
+"""The part of the helper's time that an expression may take in the long run."""
+BURST: Final = 5 * TIMEOUT
+"""Seconds that all expressions together may take before all of them rest."""
 
 _SHORTEST: Final = 2
 """Characters; a single one is in nearly every URL."""
@@ -41,18 +46,47 @@ class ExpressionTimeoutError(ImhelperError):
     """An expression took too long, or rests because it has."""
 
 
-class Expressions:
-    """Some expressions, searched in one URL after the other."""
+class Account:
+    """Time that was spent, which is forgiven at SHARE of the time that goes by. Overdrawn, it is closed for REST."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._compiled = [regex.compile(pattern) for pattern in patterns]
-        self._rests_until = [0.0] * len(patterns)
-        self._always: list[int] = []
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._spent = 0.0
+        self._at = 0.0
+        self._closed_until = 0.0
+
+    def is_closed(self, now: float) -> bool:
+        """Whether nothing can be spent at this instant; who has gone back behind the closing may spend again."""
+        return now < self._closed_until <= now + REST
+
+    def close(self, now: float) -> None:
+        """Lets nothing more be spent for REST."""
+        self._spent = 0.0
+        self._closed_until = now + REST
+
+    def spend(self, seconds: float, now: float) -> None:
+        """Takes note of time that was spent."""
+        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * SHARE) + seconds
+        self._at = now
+        if self._spent >= self._limit:
+            self.close(now)
+
+
+class Expressions:
+    """Some expressions, searched in one URL after the other.
+
+    Each has its own account, so that a slow one rests and the others go on; together they have the one of the engine.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[str, Sequence[str]]], account: Account) -> None:
+        """Takes expressions, each with the literals that it requires (`required_literals`)."""
+        self._patterns = [pattern for pattern, _ in patterns]
+        self._compiled: dict[int, regex.Pattern[str]] = {}  # as they are needed: a list may have thousands
+        self._account = account
+        self._accounts = [Account(TIMEOUT) for _ in patterns]
+        self._always = [number for number, (_, literals) in enumerate(patterns) if not literals]
         by_literal: defaultdict[str, list[int]] = defaultdict(list)
-        for number, pattern in enumerate(patterns):
-            literals = required_literals(pattern)
-            if not literals:
-                self._always.append(number)
+        for number, (_, literals) in enumerate(patterns):
             for literal in literals:
                 by_literal[literal].append(number)
         self._literals = ahocorasick.Automaton()
@@ -70,22 +104,32 @@ class Expressions:
         """
         slow = ""
         for number in self._candidates(url):
-            if now < self._rests_until[number] <= now + REST:
-                slow = self._compiled[number].pattern
+            if self._account.is_closed(now) or self._accounts[number].is_closed(now):
+                slow = self._patterns[number]
                 continue
+            begun = time.perf_counter()
             try:
-                if self._compiled[number].search(url, timeout=TIMEOUT):
-                    return str(self._compiled[number].pattern)
+                if self._pattern(number).search(url, timeout=TIMEOUT):
+                    return self._patterns[number]
             except (TimeoutError, MemoryError):  # left recursion ends in the latter
-                self._rests_until[number] = now + REST
-                slow = self._compiled[number].pattern
+                slow = self._patterns[number]
+                self._accounts[number].close(now)
+            finally:
+                spent = time.perf_counter() - begun
+                self._accounts[number].spend(spent, now)
+                self._account.spend(spent, now)
         if slow:
             raise ExpressionTimeoutError(f"the expression '{slow}' took too long")
         return None
 
+    def _pattern(self, number: int) -> "regex.Pattern[str]":
+        if number not in self._compiled:
+            self._compiled[number] = regex.compile(self._patterns[number])
+        return self._compiled[number]
+
     def _candidates(self, url: str) -> Iterable[int]:
         if not url.isascii():  # case is more than lower() there
-            return range(len(self._compiled))
+            return range(len(self._patterns))
         if not self._searched:
             return self._always
         seen = {number for _, numbers in self._literals.iter(url.lower()) for number in numbers}

@@ -16,11 +16,15 @@ class ServiceName(NamedTuple):
 
 
 class SiteTables(NamedTuple):
-    """A site list, compiled. `domains` and `urls` are tries, with the keys that `sites` describes; empty for none."""
+    """A site list, compiled.
+
+    `domains` and `urls` are tries, with the keys that `sites` describes; empty for none. Each expression of `regex`
+    comes with the literals that it requires.
+    """
 
     domains: bytes | memoryview = b""
     urls: bytes | memoryview = b""
-    regex: tuple[str, ...] = ()
+    regex: tuple[tuple[str, tuple[str, ...]], ...] = ()
     networks: tuple[Interval, ...] = ()
     ports: tuple[int, ...] = ()
 

@@ -10,7 +10,7 @@
 
 The tables hold offset, length and SHA-256 of each trie. So one digest vouches for everything; a helper at its start
 looks at header, lengths and tables only, since the tries may be large, and `verify_program` at all of it. The same
-policy, catalogue and version of marisa-trie make the same bytes. Nothing in the file can name code to run.
+policy in the same place, catalogue and version of marisa-trie make the same bytes. Nothing in it can name code to run.
 """
 
 import hashlib
@@ -62,16 +62,18 @@ def save_program(program: Program, path: Path) -> None:
     """
     temporary = ""
     try:
-        if path.exists() and not path.is_file():
+        target = path.resolve()  # a link stays one
+        if target.exists() and not target.is_file():
             raise ImhelperError(f"cannot write {path}: it is no regular file")
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(fd, "wb") as file:
             write_program(program, file)
             file.flush()
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's is for its owner only; the user `proxy` must read it
+            # mkstemp's mode is for its owner only, and the user `proxy` must read it; unless it was set to less.
+            os.fchmod(file.fileno(), target.stat().st_mode & 0o777 if target.exists() else 0o644)
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except (OSError, ValueError) as error:
+        Path(temporary).replace(target)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise ImhelperError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
@@ -155,12 +157,16 @@ def _encode_rule(rule: Rule) -> dict[str, object]:
 
 
 def load_program(path: Path) -> Program:
-    """Opens a program file: header, lengths and tables are checked, and large tries mapped into memory.
+    """Opens a program file. All of a small one is verified; of a large one header, lengths and tables.
 
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
-    return _decode(*_open(path), str(path))
+    data, tables = _open(path)
+    program = _decode(data, tables, str(path))
+    if len(data) < MAPPED_FROM:
+        _verify_tries(program, tables, str(path))
+    return program
 
 
 def map_program(file: BinaryIO, name: str) -> Program:
@@ -174,18 +180,22 @@ def map_program(file: BinaryIO, name: str) -> Program:
 
 
 def verify_program(path: Path) -> Program:
-    """Opens a program file as `load_program` does, and holds every trie against its digest too.
+    """Opens a program file, and holds every trie against its digest.
 
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
     data, tables = _open(path)
     program = _decode(data, tables, str(path))
-    for name, (*places, _regex, _networks, _ports) in json.loads(tables)["sites"].items():
-        for (_, _, digest), trie in zip(places, program.sites[name][:2], strict=True):
-            if hashlib.sha256(trie).hexdigest() != digest:
-                raise ImhelperError(f"{path} is damaged: the digest of site list '{name}' is wrong; compile it again")
+    _verify_tries(program, tables, str(path))
     return program
+
+
+def _verify_tries(program: Program, tables: bytes, name: str) -> None:
+    for sites, (*places, _regex, _networks, _ports) in json.loads(tables)["sites"].items():
+        for (_, _, digest), trie in zip(places, program.sites[sites][:2], strict=True):
+            if hashlib.sha256(trie).hexdigest() != digest:
+                raise ImhelperError(f"{name} is damaged: the digest of site list '{sites}' is wrong; compile it again")
 
 
 def _open(path: Path) -> tuple[memoryview, bytes]:
@@ -243,7 +253,7 @@ def _decode_tables(tables: Mapping[str, Any], trie: Callable[[Place], memoryview
         open_targets=frozenset((host, port) for host, port in tables["open_targets"]),
         audit=AuditSettings(**tables["audit"]),
         sites={
-            name: SiteTables(trie(domains), trie(urls), tuple(regex), _tuples(networks), tuple(ports))
+            name: SiteTables(trie(domains), trie(urls), _expressions(regex), _tuples(networks), tuple(ports))
             for name, (domains, urls, regex, networks, ports) in sites.items()
         },
         schedules={name: Schedule(name, zone, _tuples(stretches)) for name, zone, stretches in tables["schedules"]},
@@ -255,6 +265,10 @@ def _decode_signature(row: list[Any]) -> Signature:
     kind, value, service, flag, match, url = row
     pattern = UrlPattern(**{**url, "match": Match(url["match"])}) if url else None
     return Signature(Kind(kind), value, service, flag, Match(match), pattern)
+
+
+def _expressions(rows: Iterable[list[Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((pattern, tuple(literals)) for pattern, literals in rows)
 
 
 def _tuples(rows: Iterable[list[Any]]) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from squid_imhelper.base.addresses import as_number, embedded_ipv4
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import Evidence, Interval, Request, SiteList
-from squid_imhelper.matching.expressions import Expressions
+from squid_imhelper.matching.expressions import BURST, Account, Expressions, required_literals
 from squid_imhelper.matching.matcher import suffixes
 from squid_imhelper.matching.program import SiteTables
 
@@ -34,7 +34,11 @@ def compile_site_list(sites: SiteList) -> SiteTables:
     domains = [_domain_key(name) for name in sites.domains]
     domains += [_domain_key(name) + _WHOLE for name in sites.hosts]
     return SiteTables(
-        _build(domains), _build([f"{url}/" for url in sites.urls]), sites.regex, sites.networks, sites.ports
+        domains=_build(domains),
+        urls=_build([f"{url}/" for url in sites.urls]),
+        regex=tuple((pattern, tuple(sorted(required_literals(pattern)))) for pattern in sites.regex),
+        networks=sites.networks,
+        ports=sites.ports,
     )
 
 
@@ -92,10 +96,11 @@ class AddressSet:
 class Sites:
     """One site list at work."""
 
-    def __init__(self, tables: SiteTables) -> None:
+    def __init__(self, tables: SiteTables, account: Account | None = None) -> None:
+        """Opens the tables. Lists that work together share an account of the time that expressions take."""
         self._domains = KeyTrie(tables.domains)
         self._urls = KeyTrie(tables.urls)
-        self._expressions = Expressions(tables.regex) if tables.regex else None
+        self._expressions = Expressions(tables.regex, account or Account(BURST)) if tables.regex else None
         self._networks = AddressSet(tables.networks)
         self._ports = frozenset(tables.ports)
 

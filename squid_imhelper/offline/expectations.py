@@ -19,7 +19,7 @@ def note_failures(engine: Engine, expectations: Sequence[Expectation], document:
         for instant in _instants(engine, expectation, now):
             finding = check(engine, expectation.url, _circumstances(expectation), instant)
             if wrong := _difference(expectation, finding):
-                when = "" if expectation.at is not None else _when(engine, instant)
+                when = "" if expectation.at is not None or instant == now else _when(engine, instant)
                 document.error(("expect", number, "url"), f"{wrong}{when}{_why(finding)}", expectation.url)
                 break
 

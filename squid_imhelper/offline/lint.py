@@ -1,6 +1,6 @@
 """`lint`: what is wrong with a policy, and what is legal and probably not meant, all at once and each at its line."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,8 +75,9 @@ def lint(name: str, catalogue: Catalogue, now: float) -> Report:
         read = read_for_lint(Path(name), catalogue)
     except SourceError as error:  # no TOML
         return Report(error.problems, (f"{name}: {_counts(error.problems)}",))
+    subject = Subject(read, catalogue, now, _broken_rules(read))
     for look in _LOOKS:
-        look(Subject(read, catalogue, now, _broken_rules(read)))
+        look(subject)
     if not read.document.wrong:
         note_failures(Engine(compile_policy(read.policy, catalogue)), read.expectations, read.document, now)
     left_out = left_out_problems(read.definitions.left_out, SHOWN_LINES)
@@ -93,11 +94,22 @@ def _broken_rules(read: ReadPolicy) -> frozenset[int]:
     """The rules that were not read rightly, or that name what was not."""
     names = _broken_names(read)
     broken = {where[1] for where in read.document.wrong if len(where) > 1 and where[0] == "rule"}
-    for number, table in enumerate(read.document.root.tables("rule")):
-        words = {word for key in ("clients", "schedule", "sites", "except_sites") for word in table.one_or_more(key)}
-        if words & names:
+    for number, rule in enumerate(_raw_rules(read)):
+        if names & {word for key in ("clients", "schedule", "sites", "except_sites") for word in _words(rule, key)}:
             broken.add(number)
     return frozenset(number for number in broken if isinstance(number, int))
+
+
+def _raw_rules(read: ReadPolicy) -> list[dict[str, object]]:
+    """The rules as they stand in the file, where what is wrong has been told already."""
+    rules = read.document.data.get("rule")
+    return [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
+
+
+def _words(rule: dict[str, object], key: str) -> list[str]:
+    value = rule.get(key)
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
 
 
 def _counts(problems: Sequence[Problem]) -> str:
@@ -206,15 +218,10 @@ def _unused(subject: Subject) -> None:
         ("sites", "site list", definitions.sites, ("sites", "except_sites")),
     )
     for table, kind, defined, keys in tables:
-        used = {word for key in keys for word in _words_of_rules(subject, key)}
+        used = {word for rule in _raw_rules(subject.read) for key in keys for word in _words(rule, key)}
         for name in defined:
             if name not in used and name not in _broken_names(subject.read):
                 subject.warn((table, name), f"{kind} '{name}' is used by no rule")
-
-
-def _words_of_rules(subject: Subject, key: str) -> Iterable[str]:
-    for table in subject.read.document.root.tables("rule"):
-        yield from table.one_or_more(key)
 
 
 # ---- what is hit and what is not ------------------------------------------------------------------------------------

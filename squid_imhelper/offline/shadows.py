@@ -10,7 +10,11 @@ from squid_imhelper.base.model import Interval, Policy, Rule
 
 def covers(earlier: Rule, later: Rule, policy: Policy) -> bool:
     """Whether the later rule can never be asked."""
-    if earlier.action == "allow" != later.action and (earlier.services is not None or earlier.sites is not None):
+    if (
+        earlier.action == "allow"
+        and later.action != "allow"
+        and (earlier.services is not None or earlier.sites is not None)
+    ):
         return False  # to be let through every name of a request must fit, and to be blocked any
     return (
         _in_time(earlier, later, policy)

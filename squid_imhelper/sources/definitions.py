@@ -89,6 +89,7 @@ def _read_schedule(name: str, entry: Table) -> Schedule:
         schedule.load_zone(zone)
     except ImhelperError as error:
         entry.error("timezone", str(error), zone, 'a name like "Europe/Brussels"')
+        zone = "UTC"
     entry.finish()
     return Schedule(name, zone, schedule.week_stretches(frozenset().union(*days), hours))
 

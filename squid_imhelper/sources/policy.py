@@ -91,7 +91,9 @@ def read_for_lint(path: Path, catalogue: Catalogue) -> ReadPolicy:
         files=(*definitions.files, *reader.files),
     )
     root.finish()
-    if not rules and not document.problems:
+    if not document.data:  # most likely a disk was full
+        document.error((), "the file is empty, so that everything would be allowed")
+    elif not rules and not document.problems:
         document.warning((), "there is no rule: everything is allowed")
     return ReadPolicy(policy, document, definitions, expectations)
 
@@ -119,7 +121,8 @@ class _RuleReader:
 
     def read(self, number: int, table: Table) -> Rule:
         schedules = self._read_names("schedule", table, self._definitions.schedules)
-        zone = self._definitions.schedules[schedules[0]].zone if schedules else ""
+        defined = self._definitions.schedules
+        zone = defined[schedules[0]].zone if schedules else common_zone(defined.values())
         rule = Rule(
             name=self._name(number, table),
             action=table.choice("action", ACTIONS, "block", required=True),

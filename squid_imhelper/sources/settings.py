@@ -6,13 +6,13 @@ from typing import Final, Literal
 from squid_imhelper.base.addresses import parse_ports
 from squid_imhelper.base.errors import suggest
 from squid_imhelper.base.model import AuditSettings, FirewallSettings, Response
-from squid_imhelper.base.templates import PLACEHOLDERS, expand, stray_brace, unknown_placeholders
+from squid_imhelper.base.templates import PLACEHOLDERS, encode_html, expand, stray_brace, unknown_placeholders
 from squid_imhelper.base.urls import UrlError, parse_connect, parse_url
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.tomlfile import Table
 
 MAX_TEXT: Final = 1000
-"""Bytes of a template, and a tenth of it for a name: a reply to Squid has 4 KB for all of them, encoded."""
+"""Bytes of a template (a message as HTML), and a tenth of it for a name: a reply to Squid has 4 KB for all, encoded."""
 MAX_LOG_PREFIX: Final = 29
 """Characters that iptables keeps of a log prefix (xt_LOG.h has 30 bytes with the final zero)."""
 PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
@@ -30,7 +30,7 @@ _LOG_CLIENTS: Final[tuple[Literal["full", "network", "none"], ...]] = ("full", "
 def read_template(key: str, table: Table, default: str = "") -> str:
     """Reads a text with placeholders."""
     text = table.text(key, default)
-    if len(text.encode()) > MAX_TEXT or not PRINTABLE.fullmatch(text):
+    if len((encode_html(text) if key == "message" else text).encode()) > MAX_TEXT or not PRINTABLE.fullmatch(text):
         table.error(key, f"'{key}' is one line of at most {MAX_TEXT} bytes")
     if stray_brace(text):
         table.error(key, f"'{key}' has a brace without its partner", text)

@@ -19,7 +19,7 @@ LOG_FORMATS: Final = {
     "acl": "%et %ea",
     "rewrite": "%{tag}note %{log}note",
 }
-_LOG: Final = '%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %>ru %un %Sh/%<a %mt "%#{User-Agent}>h" "%#{Content-Type}>h"'
+_LOG: Final = '%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %>ru %#un %Sh/%<a %mt "%#{User-Agent}>h" "%#{Content-Type}>h"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.base.model import Decision, Request, Response, names_of
-from squid_imhelper.base.templates import expand
+from squid_imhelper.base.templates import encode_html, expand
 from squid_imhelper.base.urls import (
     NOWHERE,
     Target,
@@ -311,7 +311,7 @@ def encode_acl(channel: bytes, answer: Answer) -> bytes:
         return reply(channel, "ERR", answer.notes)
 
     def build(keep: int) -> bytes:
-        message = expand(answer.decision.message, _shortened(answer.values, keep), str)
+        message = expand(encode_html(answer.decision.message), _shortened(answer.values, keep), encode_html)
         text = (("message", encode_value(message)),) if message else ()
         return reply(channel, "OK", (*answer.notes, *text))
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,6 +178,15 @@ def _origin(network: Network, name: str) -> Iterator[int]:
     process.wait()
 
 
+RAW_CLIENT = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as client:
+    client.sendall(bytes.fromhex(sys.argv[2]) + b" HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+    while data := client.recv(1 << 16):
+        print(data.hex(), end="")
+"""
+
+
 @dataclass
 class Squid:
     """A running Squid."""
@@ -205,6 +215,12 @@ class Squid:
         status, connect, *location = last.split(" ", 2)
         return Reply(int(status), int(connect), "".join(location), body, result.returncode)
 
+    def send(self, request_line: bytes) -> tuple[str, str]:
+        """Sends a request line, byte by byte as it is; returns head and body of the answer."""
+        words = (sys.executable, "-c", RAW_CLIENT, self.port, request_line.hex())
+        head, _, body = bytes.fromhex(self.network.run(*words).stdout).partition(b"\r\n\r\n")
+        return head.decode(errors="surrogateescape"), body.decode(errors="surrogateescape")
+
     def log(self) -> list[list[str]]:
         """The log lines, in words, since the last call; at least one."""
         path = self.folder / "access.log"
@@ -228,6 +244,27 @@ class Squid:
     def control(self, word: str) -> None:
         assert SQUID
         self.network.run(SQUID, "-n", self.folder.name, "-f", self.folder / "squid.conf", "-k", word)
+
+
+def helpers_of(squid: Squid) -> set[str]:
+    """Process numbers of the helpers that a Squid has started (`ip netns exec` becomes what it starts)."""
+    found = children_of(str(squid.process.pid))
+    return {pid for pid in found if b"squid-imhelper" in _command_line(pid)}
+
+
+def children_of(parent: str) -> set[str]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # one that has just ended
+            if (process / "stat").read_text().rpartition(")")[2].split()[1] == parent:
+                found.add(process.name)
+    return found
+
+
+def _command_line(pid: str) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 BASE = """

@@ -10,11 +10,10 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from real_squid import HELPER, IS_ROOT, Network, Squid, listening, rendered, wait_for
+from real_squid import HELPER, IS_ROOT, Network, Squid, helpers_of, listening, rendered, wait_for
 
 pytestmark = pytest.mark.squid
 Start = Callable[..., Squid]
@@ -34,13 +33,13 @@ import sys
 from squid_imhelper import cli
 from squid_imhelper.matching import engine
 decide = engine.Engine.decide
-def noisy(self, request):
+def noisy(self, request, now):
     print("a stray line")
     sys.stdout.write("and half of one")
     sys.stdout.flush()
     sys.__stdout__.write("7 OK\\n")
     sys.__stdout__.flush()
-    return decide(self, request)
+    return decide(self, request, now)
 engine.Engine.decide = noisy
 sys.exit(cli.main())
 """
@@ -71,7 +70,7 @@ RAISES = """
 import sys
 from squid_imhelper import cli
 from squid_imhelper.matching import engine
-def broken(self, request):
+def broken(self, request, now):
     raise ZeroDivisionError
 engine.Engine.decide = broken
 sys.exit(cli.main())
@@ -168,7 +167,7 @@ def test_hazard_0_6_a_broken_policy_is_taken_up_when_mended(start_squid: Start, 
     assert squid.get("http://www.meebo.com/").status == 200
     assert "did you mean 'whatsapp'?" in squid.cache_log
     policy.write_text(good)
-    assert squid.get("http://www.meebo.com/").status == 403
+    wait_for(lambda: squid.get("http://www.meebo.com/").status == 403, "the mended policy")
 
 
 def test_hazard_0_7_a_blocked_connect_is_never_rewritten_to_a_url(start_squid: Start) -> None:
@@ -200,17 +199,6 @@ def test_helpers_end_with_squid_and_on_reconfigure(start_squid: Start, network: 
     wait_for(lambda: not before & helpers_of(squid), "the old helpers to end")
     wait_for(lambda: listening(network, squid.port), "Squid to listen again")
     assert squid.get("http://www.meebo.com/").status == 403
-
-
-def helpers_of(squid: Squid) -> set[str]:
-    """Process numbers of the helpers that a Squid has started (`ip netns exec` becomes what it starts)."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # one that has just ended
-            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-            if parent == str(squid.process.pid) and b"squid-imhelper" in (process / "cmdline").read_bytes():
-                found.add(process.name)
-    return found
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="as root only does Squid start helpers as another user")

@@ -316,13 +316,6 @@ def test_hazard_0_2_an_sni_cannot_forge_a_line(peeking: Squid, tls_origin: int, 
 
 # ---- hosts that are none --------------------------------------------------------------------------------------------
 
-RAW = """
-import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as client:
-    client.sendall(bytes.fromhex(sys.argv[2]) + b" HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
-    print(client.recv(1000).decode("latin-1").split(" ")[1])
-"""
-
 
 @pytest.mark.parametrize(
     "line",
@@ -344,6 +337,6 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as client:
 )
 def test_a_host_that_no_standard_knows_is_no_way_round(built_in: Squid, line: bytes) -> None:
     """Squid would resolve each of them, and a wildcard or a client's own zone would answer."""
-    status = built_in.network.run(sys.executable, "-c", RAW, built_in.port, line.hex()).stdout.strip()
-    assert status == "403"
+    head, _ = built_in.send(line)
+    assert head.split(" ")[1] == "403"
     assert built_in.log()[0][-2:] == ["slack", BUILT_IN]
