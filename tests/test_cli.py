@@ -277,3 +277,20 @@ def test_control_c_on_a_helper_leaves_no_traceback(command: Start, name: str) ->
         process.send_signal(signal.SIGINT)
         process.stdin.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "--policy", "", "http://x/"], b"argument --policy: it is empty"),
+        (["acl", "--policy", ""], b"argument --policy: it is empty"),
+        (["acl", "--metrics-period", "often"], b"'often' is no number of seconds"),
+        (["acl", "--metrics-period", "0"], b"1 to 3600 seconds"),
+    ],
+)
+def test_an_option_without_sense_is_told(
+    arguments: list[str], said: bytes, run_cli: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
+    done = run_cli(*arguments)
+    assert said in done.stderr
+    assert done.returncode == (0 if arguments[0] == "acl" else 2)

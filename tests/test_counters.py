@@ -560,3 +560,13 @@ def test_helpers_write_their_counters_while_they_live_and_when_they_end(command:
         other.stdin.close()  # type: ignore[union-attr]
         assert other.wait(DEADLINE) == 0
     assert requests_in(path.read_text()) == {other.pid: 5}, "the last one leaves what it has counted"
+
+
+@pytest.mark.parametrize("odd", ["fifo", "link", "folder"])
+def test_whatever_stands_at_the_path_of_the_lock_is_not_waited_for(odd: str, tmp_path: Path) -> None:
+    lock, elsewhere = tmp_path / ".m.prom.lock", tmp_path / "elsewhere"
+    {"fifo": os.mkfifo, "link": lambda path: path.symlink_to(elsewhere), "folder": os.mkdir}[odd](lock)
+    complaints: list[str] = []
+    MetricsFile(tmp_path / "m.prom", 15.0, Counters(), complaints.append).write()
+    assert bool(complaints) == (odd != "fifo")
+    assert not elsewhere.exists()

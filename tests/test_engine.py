@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -175,6 +176,14 @@ def test_the_first_rule_that_holds_decides() -> None:
 def test_without_a_rule_that_holds_it_is_allowed_and_still_known() -> None:
     decision = engine(Rule("other", "block", services=ids("slack"))).decide(TELEGRAM, NOW)
     assert (decision.action, decision.rule, decision.service) == ("allow", None, "telegram")
+
+
+def test_a_time_zone_that_this_machine_does_not_know_is_told_before_anything_is_decided() -> None:
+    """And not with the first request, when the engine has taken the place of another one."""
+    program = compile_policy(Policy("p", (Rule("r", "block"),)), CATALOGUE)
+    broken = replace(program, schedules={"s": Schedule("s", "Nowhere/Land", ((0, 60),))})
+    with pytest.raises(ImhelperError, match="unknown time zone"):
+        Engine(broken)
 
 
 def test_a_policy_without_rules_allows_all() -> None:

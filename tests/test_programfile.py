@@ -667,3 +667,14 @@ def test_a_helper_with_a_program_opens_no_other_file_of_the_policy(tmp_path: Pat
     engine = load_engine(str(tmp_path / "program"), pytest.fail)
     assert program.files
     assert check(engine, "http://a.bulk7.example/", Circumstances(), 1.8e9).decision.rule == "lists"
+
+
+def test_a_program_that_is_there_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+    link, path = tmp_path / "link", tmp_path / "program"
+    link.symlink_to(path)
+    save_program(small_program(), link)
+    assert (link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (True, 0o644)
+    path.chmod(0o640)
+    save_program(small_program("v2"), link)
+    assert (link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (True, 0o640)
+    assert load_program(path) == small_program("v2")

@@ -65,6 +65,8 @@ _KINDS: Final[tuple[Kind, ...]] = ("domains", "hosts", "urls", "regex", "network
 
 _PLAIN_NAME: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*)\.)+[a-z_][a-z0-9_-]*")
 _NAME: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_WIDEST: Final = {4: 1 << 24, 6: 1 << 112}
+"""Addresses of a /8 and of a /16; no larger block was ever given to one holder."""
 _LONGEST_NAME: Final = 253
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _SCHEME: Final = re.compile(r"https?://", re.IGNORECASE)
@@ -252,9 +254,13 @@ def _name(kind: Kind, text: str) -> Entry:
 def _name_or_network(kind: Kind, text: str) -> Entry:
     """Reads a host name, an address (which is a host and nothing below it) or a network."""
     try:
-        (_, first, last), _ = parse_interval(text)
+        (version, first, last), note = parse_interval(text)
     except ValueError:
         return _name(kind, text)
+    if note:
+        raise LeftOutError("a network with host bits set")
+    if last - first >= _WIDEST[version]:
+        raise LeftOutError("a network wider than any that is one site's")
     address = normalise_address(text)
     return ("hosts", address) if address is not None and first == last else ("networks", text)
 
