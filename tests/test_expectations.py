@@ -141,7 +141,7 @@ def test_what_comes_true_is_not_told(policy_file: Write, expectation: str) -> No
 FALSE = [
     pytest.param(
         'url = "»http://www.example.com/"\naction = "block"\n',
-        "expected block, and it is allow, since no rule holds",
+        "expected block, and it is allow now (without 'at' it must hold at any time of the week), since no rule holds",
         id="no-rule",
     ),
     pytest.param(
@@ -215,7 +215,7 @@ def test_without_a_time_it_must_hold_at_every_change_of_the_coming_week(
     """And the first one at which it does not is told, by the clock on the wall."""
     instant = datetime.fromisoformat(now).replace(tzinfo=ZoneInfo("Europe/Brussels")).timestamp()
     (problem,) = failures(policy_file(RULES + BLOCKED + f'action = "{action}"\n'), instant)
-    assert f" on {when} Europe/Brussels (without 'at' it must hold at any time)" in problem.message
+    assert f" on {when} Europe/Brussels (without 'at' it must hold at any time of the week)" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_the_dates_of_a_rule_are_changes_too(policy_file: Write, dates: str, act
     """Without its time such a message would say what `check` shows to be wrong today."""
     rule = f'[[rule]]\naction = "block"\n{dates}\n'
     (problem,) = failures(policy_file(f'{rule}[[expect]]\nurl = "a.example"\naction = "{action}"\n'))
-    assert f" on {when} (without 'at' it must hold at any time)" in problem.message
+    assert f" on {when} (without 'at' it must hold at any time of the week)" in problem.message
 
 
 @pytest.mark.parametrize("dates", ["until = 2026-12-24", "from = 2026-12-24"])

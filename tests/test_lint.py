@@ -658,18 +658,3 @@ def test_what_is_wrong_is_told_once(text: str, policy_file: Write) -> None:
     errors = [(p.line, p.message) for p in report(policy_file(text)).problems if p.severity == "error"]
     assert errors
     assert len(set(errors)) == len(errors)
-
-
-@pytest.mark.parametrize(
-    ("condition", "told"),
-    [
-        pytest.param("", True, id="no-condition"),
-        pytest.param('clients = ["10.0.0.1"]\n', False, id="somebody"),
-        pytest.param('users = ["ann"]\n', False, id="a-user"),
-        pytest.param('services = ["slack"]\n', False, id="a-service"),
-        pytest.param('user_agents = ["MSIE"]\n', False, id="an-agent"),
-    ],
-)
-def test_a_rule_that_blocks_everything(condition: str, told: bool, policy_file: Write) -> None:
-    found = report(policy_file(f'[[rule]]\nname = "r"\naction = "block"\n{condition}'))
-    assert ("rule 'r' blocks everything, for everybody" in [p.message for p in found.problems]) == told

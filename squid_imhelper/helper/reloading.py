@@ -32,6 +32,9 @@ FIRST_RETRY: Final = 10.0
 LAST_RETRY: Final = 60.0
 """Seconds behind which a policy that was refused is tried again, though its file is the same; doubled each time."""
 
+GONE: Final = 10
+"""Seconds behind which it is told that a policy is gone; who edits one may put it away for a moment."""
+
 Stamp = tuple[int, int, int, int]
 """Inode, modified, changed, size."""
 NO_STAMP: Final[Stamp] = (0, 0, 0, 0)
@@ -127,6 +130,7 @@ class EngineSource:
         self._tried: Stamps = {path: None} if path else {}
         self._seen: Stamps = {}
         self._begun = 0.0
+        self._rounds_gone = 0
         self._build: Build | None = None
         self._said = ""
         self._retry_at = float("inf")
@@ -163,7 +167,11 @@ class EngineSource:
         if stamps == self._tried:
             return time.monotonic() >= self._retry_at
         if self.engine is not None and stamps[self._path] is None:  # what vanishes changes nothing
+            self._rounds_gone += 1
+            if self._rounds_gone == GONE:
+                self._notices.say(f"{self._path} is gone; the policy stays in force, but not behind the next start")
             return False
+        self._rounds_gone = 0
         resting = stamps == self._seen
         self._seen = stamps
         return resting or _all_replaced(self._tried, stamps)

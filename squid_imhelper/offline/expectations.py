@@ -19,7 +19,7 @@ def note_failures(engine: Engine, expectations: Sequence[Expectation], document:
         for instant in _instants(engine, expectation, now):
             finding = check(engine, expectation.url, _circumstances(expectation), instant)
             if wrong := _difference(expectation, finding):
-                when = "" if expectation.at is not None or instant == now else _when(engine, instant)
+                when = "" if expectation.at is not None else _when(engine, instant, now)
                 document.error(("expect", number, "url"), f"{wrong}{when}{_why(finding)}", expectation.url)
                 break
 
@@ -57,12 +57,13 @@ def _difference(expectation: Expectation, finding: Finding) -> str:
     return ""
 
 
-def _when(engine: Engine, instant: float) -> str:
+def _when(engine: Engine, instant: float, now: float) -> str:
     schedules = engine.program.schedules.values()
     if not schedules and all(rule.start is None and rule.end is None for rule in engine.program.rules):
         return ""
     zone = common_zone(schedules)
-    return f" on {on_the_wall(instant, zone):%a %Y-%m-%d %H:%M} {zone} (without 'at' it must hold at any time)"
+    when = "now" if instant == now else f"on {on_the_wall(instant, zone):%a %Y-%m-%d %H:%M} {zone}"
+    return f" {when} (without 'at' it must hold at any time of the week)"
 
 
 def _why(finding: Finding) -> str:

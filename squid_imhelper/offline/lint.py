@@ -252,13 +252,6 @@ def _kinds(catalogue: Catalogue, id_: str, rule: Rule) -> set[Kind]:
     return {s.kind for s in catalogue.services[id_].signatures if not s.flag or s.flag in rule.include}
 
 
-def _everything(subject: Subject) -> None:
-    for number, rule in subject.blocking():
-        conditions = (rule.clients, rule.users, rule.services, rule.user_agents, rule.sites)
-        if all(condition is None for condition in conditions):
-            subject.warn(("rule", number), f"rule '{rule.name}' blocks everything, for everybody")
-
-
 def _collateral(subject: Subject) -> None:
     for number, rule in subject.blocking():
         if "shared" not in rule.include:
@@ -274,5 +267,5 @@ def _collateral(subject: Subject) -> None:
 
 
 _LOOKS: Final[tuple[Callable[[Subject], None], ...]] = (
-    _shadowed, _without_effect, _never_true, _too_fine, _unused, _unseen, _everything, _collateral,
+    _shadowed, _without_effect, _never_true, _too_fine, _unused, _unseen, _collateral,
 )  # fmt: skip

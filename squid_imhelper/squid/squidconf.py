@@ -81,6 +81,10 @@ def _acl_lines(installation: Installation, *, wants_users: bool) -> list[str]:
             "# Squid looks for error pages below a folder of its own; the dots lead out of it.",
             f"deny_info ../../../../../../../..{installation.error_page} messenger",
         ]
+    if wants_users:
+        lines.append(
+            "# No name is known before 'http_access deny !authenticated', which has to stand above these lines."
+        )
     return [*lines, "http_access deny messenger"]
 
 
