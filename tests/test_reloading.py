@@ -25,7 +25,7 @@ from squid_imhelper.base.model import Response, Rule, SiteList
 from squid_imhelper.helper import reloading
 from squid_imhelper.helper.counters import Counters
 from squid_imhelper.helper.notices import Notices
-from squid_imhelper.helper.reloading import FIRST_RETRY, LAST_RETRY, Build, EngineSource
+from squid_imhelper.helper.reloading import FIRST_RETRY, GONE, LAST_RETRY, Build, EngineSource
 from squid_imhelper.loading import build_program
 from squid_imhelper.matching.program import Program
 from squid_imhelper.matching.programfile import save_program
@@ -900,6 +900,18 @@ def test_what_compiles_ends_with_its_helper() -> None:
         assert process.wait(DEADLINE) == 0
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
+
+
+def test_a_policy_that_is_gone_for_a_while_is_told_once(rig: Rig, path: Path) -> None:
+    """It changes nothing until the helper is started again, and then everything."""
+    path.unlink()
+    for _ in range(GONE - 1):
+        rig.source.check()
+    assert rig.said() == []
+    for _ in range(GONE):
+        rig.source.check()
+    assert rig.said() == [f"{path} is gone; the policy stays in force, but not behind the next start"]
+    assert (rig.version, rig.counts) == ("one", (0, 0))
 
 
 FASTER = """
