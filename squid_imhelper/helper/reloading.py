@@ -191,7 +191,8 @@ class EngineSource:
             else:
                 self._build = Build(self._build_program)
         except Exception as error:  # a helper that ends takes Squid down
-            self._refuse(_sentence(error))
+            if self._stamps() == self._tried:  # else it was replaced meanwhile, and the next step begins anew
+                self._refuse(_sentence(error))
 
     def _finish(self, *, wait: bool) -> None:
         if self._build is None:
