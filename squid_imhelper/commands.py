@@ -18,8 +18,9 @@ FINDINGS: Final = 1
 
 def run_check(options: argparse.Namespace) -> int:
     """Decides URLs offline."""
+    from squid_imhelper.base.model import Circumstances
     from squid_imhelper.base.schedule import common_zone, parse_instant
-    from squid_imhelper.offline.check import Circumstances, as_json, as_text, check_all
+    from squid_imhelper.offline.check import as_json, as_text, check_all
 
     engine = load_engine(options.policy, _warn)
     now = (

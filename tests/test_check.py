@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from squid_imhelper.base.model import Circumstances
 from squid_imhelper.loading import BUILT_IN, load_engine
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.offline.check import Circumstances, as_json, as_text, build_request, check, check_all
+from squid_imhelper.offline.check import as_json, as_text, build_request, check, check_all
 
 KEYS = ["url", "host", "port", "client", "action", "service", "rule", "signature", "dry_run", "error"]
 WHATSAPP = "https://web.whatsapp.com/"

@@ -17,6 +17,7 @@ from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import (
     FLAGS,
+    Circumstances,
     Evidence,
     Flag,
     Interval,
@@ -33,7 +34,7 @@ from squid_imhelper.base.urls import NOWHERE
 from squid_imhelper.matching.engine import Engine
 from squid_imhelper.matching.expressions import REST, ExpressionTimeoutError
 from squid_imhelper.matching.program import UnknownNameError
-from squid_imhelper.offline.check import Circumstances, build_request
+from squid_imhelper.offline.check import build_request
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
 from squid_imhelper.sources.compiler import compile_policy
 from squid_imhelper.sources.policy import built_in_policy

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import Problem, SourceError
-from squid_imhelper.base.model import Kind, Match, Service, Signature
+from squid_imhelper.base.model import Circumstances, Kind, Match, Service, Signature
 from squid_imhelper.base.schedule import WEEK
 from squid_imhelper.matching.engine import Engine
 from squid_imhelper.matching.expressions import Expressions, ExpressionTimeoutError
-from squid_imhelper.offline.check import Circumstances, check
+from squid_imhelper.offline.check import check
 from squid_imhelper.offline.expectations import note_failures
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.compiler import compile_policy

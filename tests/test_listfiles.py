@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import Circumstances
 from squid_imhelper.base.urls import normalise_address, normalise_host
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.offline.check import Circumstances, check
+from squid_imhelper.offline.check import check
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.compiler import compile_policy
 from squid_imhelper.sources.listfiles import FORMATS, Entry, ListFile, read_list

@@ -9,9 +9,10 @@ import pytest
 
 from squid_imhelper import loading
 from squid_imhelper.base.errors import ImhelperError, SourceError
+from squid_imhelper.base.model import Circumstances
 from squid_imhelper.loading import BUILT_IN, build_program, load_engine, policy_name
 from squid_imhelper.matching.programfile import save_program
-from squid_imhelper.offline.check import Circumstances, check
+from squid_imhelper.offline.check import check
 
 NOW = 1_795_426_200.0
 ALLOW = '[[rule]]\nname = "open"\naction = "allow"\n'

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from squid_imhelper.base.errors import ImhelperError, Problem, SourceError
 from squid_imhelper.base.model import (
     AuditSettings,
+    Circumstances,
     Expectation,
     FirewallSettings,
     Interval,
@@ -461,17 +462,19 @@ def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> N
     assert read.expectations == (
         Expectation(
             "https://web.whatsapp.com/",
+            Circumstances(
+                client="2001:db8:1::5",
+                user="ann",
+                method="CONNECT",
+                user_agent="UA",
+                content_type="text/html",
+                sni="web.whatsapp.com",
+            ),
             action="block",
             service="whatsapp",
-            client="2001:db8:1::5",
-            user="ann",
-            method="CONNECT",
-            user_agent="UA",
-            content_type="text/html",
-            sni="web.whatsapp.com",
             at=datetime(2026, 11, 23, 9, tzinfo=BRUSSELS).timestamp(),
         ),
-        Expectation("www.example.com", service=""),
+        Expectation("www.example.com", Circumstances(), service=""),
     )
 
 

@@ -28,6 +28,7 @@ from squid_imhelper.base.model import (
     ACTIONS,
     FLAGS,
     AuditSettings,
+    Circumstances,
     Kind,
     Match,
     Response,
@@ -50,7 +51,7 @@ from squid_imhelper.matching.programfile import (
     write_program,
 )
 from squid_imhelper.matching.sites import compile_site_list
-from squid_imhelper.offline.check import Circumstances, check
+from squid_imhelper.offline.check import check
 
 PROJECT = Path(squid_imhelper.__file__).parents[1]
 HEADER = struct.Struct(">16sIQQ32s")

@@ -11,10 +11,10 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.addresses import merge, parse_interval
-from squid_imhelper.base.model import ACTIONS, FLAGS, Interval, Policy, Request, Rule, Schedule, SiteList
+from squid_imhelper.base.model import ACTIONS, FLAGS, Circumstances, Interval, Policy, Request, Rule, Schedule, SiteList
 from squid_imhelper.base.schedule import parse_days, parse_hours, week_stretches
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.offline.check import Circumstances, build_request
+from squid_imhelper.offline.check import build_request
 from squid_imhelper.offline.shadows import covers
 from squid_imhelper.sources.catalogue import load_catalogue
 from squid_imhelper.sources.compiler import compile_policy

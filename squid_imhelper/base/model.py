@@ -237,21 +237,28 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a policy says should come out for a request. None: unknown, or not asked for; `at` is an instant.
+class Circumstances:
+    """What is known of the requests besides their URLs; None is unknown."""
 
-    `service` is "" where the request should be no messenger.
-    """
-
-    url: str
-    action: Action | None = None
-    service: str | None = None
     client: str | None = None
     user: str | None = None
     method: str | None = None
     user_agent: str | None = None
     content_type: str | None = None
     sni: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a policy says should come out for a request. None: not asked for; `at` is an instant, None for any.
+
+    `service` is "" where the request should be no messenger.
+    """
+
+    url: str
+    circumstances: Circumstances
+    action: Action | None = None
+    service: str | None = None
     at: float | None = None
 
 

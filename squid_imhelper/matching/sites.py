@@ -88,6 +88,9 @@ class AddressSet:
         self._starts = [interval[:2] for interval in intervals]
         self._ends = [(interval[0], interval[2]) for interval in intervals]
 
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
     def __contains__(self, address: tuple[int, int]) -> bool:
         n = bisect_right(self._starts, address) - 1
         return n >= 0 and address <= self._ends[n]
@@ -114,7 +117,7 @@ class Sites:
         entry = self._find_domain(name) or self._find_url(request, name)
         if entry:
             return Evidence("site", entry)
-        if as_number(name) in self._networks or as_number(embedded_ipv4(name)) in self._networks:
+        if self._networks and any(as_number(text) in self._networks for text in (name, embedded_ipv4(name))):
             return Evidence("site", name)
         if target.port in self._ports:
             return Evidence("site", str(target.port))

@@ -6,21 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.model import Decision, Request, names_of
+from squid_imhelper.base.model import Circumstances, Decision, Request, names_of
 from squid_imhelper.base.urls import Target, UrlError, normalise_host, parse_connect, parse_url, to_text
 from squid_imhelper.matching.engine import Engine
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What is known of the requests besides their URLs; None is unknown."""
-
-    client: str | None = None
-    user: str | None = None
-    method: str | None = None
-    user_agent: str | None = None
-    content_type: str | None = None
-    sni: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from squid_imhelper.base.model import Expectation
 from squid_imhelper.base.schedule import WEEK, common_zone, on_the_wall
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.offline.check import Circumstances, Finding, check
+from squid_imhelper.offline.check import Finding, check
 from squid_imhelper.sources.tomlfile import Document
 
 
@@ -17,7 +17,7 @@ def note_failures(engine: Engine, expectations: Sequence[Expectation], document:
     """Notes an error in the document for each expectation that does not come true."""
     for number, expectation in enumerate(expectations):
         for instant in _instants(engine, expectation, now):
-            finding = check(engine, expectation.url, _circumstances(expectation), instant)
+            finding = check(engine, expectation.url, expectation.circumstances, instant)
             if wrong := _difference(expectation, finding):
                 when = "" if expectation.at is not None else _when(engine, instant, now)
                 document.error(("expect", number, "url"), f"{wrong}{when}{_why(finding)}", expectation.url)
@@ -32,17 +32,6 @@ def _instants(engine: Engine, expectation: Expectation, now: float) -> Iterator[
     while instant < now + WEEK:
         yield instant
         instant = engine.next_change(instant)
-
-
-def _circumstances(expectation: Expectation) -> Circumstances:
-    return Circumstances(
-        client=expectation.client,
-        user=expectation.user,
-        method=expectation.method,
-        user_agent=expectation.user_agent,
-        content_type=expectation.content_type,
-        sni=expectation.sni,
-    )
 
 
 def _difference(expectation: Expectation, finding: Finding) -> str:

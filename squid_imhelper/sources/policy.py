@@ -9,7 +9,7 @@ from typing import Final
 
 from squid_imhelper.base.addresses import merge
 from squid_imhelper.base.errors import ImhelperError, Problem, suggest
-from squid_imhelper.base.model import ACTIONS, BUILT_IN, FLAGS, Expectation, Flag, Interval, Policy, Rule
+from squid_imhelper.base.model import ACTIONS, BUILT_IN, FLAGS, Circumstances, Expectation, Flag, Interval, Policy, Rule
 from squid_imhelper.base.schedule import common_zone, instant_of, local_zone_name
 from squid_imhelper.base.urls import normalise_address
 from squid_imhelper.matching.program import UnknownNameError, select_services
@@ -264,17 +264,20 @@ def _check_names(rules: tuple[Rule, ...], document: Document) -> None:
 
 def _read_expectation(table: Table, zone: str, catalogue: Catalogue) -> Expectation:
     """Reads an `[[expect]]`; a time without an offset is in the zone of the rules' schedules."""
-    expectation = Expectation(
-        url=table.text("url", required=True),
-        action=table.choice("action", ACTIONS, ACTIONS[0]) if table.has("action") else None,
-        service=table.text("service") if table.has("service") else None,
+    circumstances = Circumstances(
         client=_read_client(table),
-        at=_read_instant("at", table, zone),
         user=table.text("user") or None,
         method=table.text("method").upper() or None,
         user_agent=table.text("user_agent") or None,
         content_type=table.text("content_type") or None,
         sni=table.text("sni") or None,
+    )
+    expectation = Expectation(
+        url=table.text("url", required=True),
+        circumstances=circumstances,
+        action=table.choice("action", ACTIONS, ACTIONS[0]) if table.has("action") else None,
+        service=table.text("service") if table.has("service") else None,
+        at=_read_instant("at", table, zone),
     )
     if expectation.action is None and expectation.service is None:
         table.document.error(table.where, "an expectation says which 'action' or which 'service' it expects")
