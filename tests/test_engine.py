@@ -1006,6 +1006,36 @@ def test_decisions_do_not_depend_on_each_other() -> None:
     assert first == second[::-1]
 
 
+# ---- one rule at a time ----------------------------------------------------------------------------------------------
+
+
+@given(rules_, st.lists(rules_, max_size=2), asked_)
+@settings(max_examples=100, deadline=None)
+def test_a_rule_asked_for_by_itself_holds_where_it_would_decide_alone(
+    rule: Rule, others: list[Rule], request_: Request
+) -> None:
+    """Whatever rules the engine has."""
+    holds = engine(rule, *others, sites=SITES).holds(rule, request_, NOW)
+    alone = engine(rule, sites=SITES).decide(request_, NOW)
+    assert (holds is not None) == (alone.rule == rule.name)
+    if holds and holds.signature:
+        assert holds.signature.service == alone.service
+
+
+@pytest.mark.parametrize(("text", "holds"), [("2026-11-23T07:59", False), ("2026-11-23T08:00", True)])
+def test_a_rule_asked_for_by_itself_holds_at_its_time_only(text: str, holds: bool) -> None:
+    rule = Rule("r", "block", schedules=("office",))
+    assert (timed(rule, office=OFFICE).holds(rule, PLAIN, at(text)) is not None) is holds
+    assert timed(rule, office=OFFICE).holds(replace(rule, start=at("2026-11-24T00:00")), PLAIN, at(text)) is None
+
+
+def test_whether_a_request_goes_to_the_block_page() -> None:
+    one = engine(Rule("all", "block"), response=Response(redirect="https://proxy.example/"))
+    assert one.is_open(connect("proxy.example"))
+    assert not one.is_open(connect("proxy.example", 80))
+    assert not one.is_open(connect("proxy.example", sni="web.whatsapp.com"))
+
+
 # ---- several names --------------------------------------------------------------------------------------------------
 
 AGENT = "Slack/4.0 (Windows)"

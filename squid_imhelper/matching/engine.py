@@ -107,18 +107,26 @@ def _every(lists: Sequence[Sites], request: Request, views: Views, now: float) -
     return found
 
 
+def open_sites(program: Program) -> dict[str, Sites]:
+    """Opens the site lists of a program; they share an account of the time that expressions take."""
+    account = Account(BURST)
+    return {name: Sites(tables, account) for name, tables in program.sites.items()}
+
+
 class Engine:
     """A program at work. It is never changed: a new policy is a new engine.
 
     Which rules apply at a time is worked out when it changes, and not for each request.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(
+        self, program: Program, matcher: Matcher | None = None, sites: Mapping[str, Sites] | None = None
+    ) -> None:
+        """Puts a program to work. Who tries variants of one hands in what they have in common."""
         self.program = program
-        self._matcher = Matcher(program)
-        account = Account(BURST)
-        sites = {name: Sites(tables, account) for name, tables in program.sites.items()}
-        self._rules = [CompiledRule(rule, sites) for rule in program.rules]
+        self._matcher = matcher or Matcher(program)
+        self._sites = open_sites(program) if sites is None else sites
+        self._rules = [CompiledRule(rule, self._sites) for rule in program.rules]
         self._groups = {service: name.group for service, name in program.services.items()}
         self._select = lru_cache(ENTRIES)(lambda words: select_services(words, self._groups))
         self._in_force: list[CompiledRule] = []
@@ -164,6 +172,27 @@ class Engine:
         dates = (at for rule in rules for at in (rule.start, rule.end) if at is not None and at > now)
         changes = (schedule.next_change(own, now) for own in self.program.schedules.values())
         return min((*dates, *changes), default=float("inf"))
+
+    def holds(self, rule: Rule, request: Request, now: float) -> Holds | None:
+        """Returns why a rule, be it one of the program or not, holds for a request at a time, or None.
+
+        It may name site lists and schedules of the program. What stands before it is not asked.
+
+        Raises:
+            ExpressionTimeoutError: an expression took too long.
+        """
+        held = {name for name in rule.schedules or () if schedule.holds(self.program.schedules[name], now)}
+        if not _applies(rule, held, now):
+            return None
+        return CompiledRule(rule, self._sites).evidence(request, self._views(request), now)
+
+    def is_open(self, request: Request) -> bool:
+        """Whether a request goes to where blocked ones are sent, so that no rule is asked."""
+        return self._is_open(request, self._views(request))
+
+    def is_settled(self, now: float) -> bool:
+        """Whether the rules that applied to the last decision are those that apply at this instant."""
+        return self._since <= now < self._until
 
     def _put_in_force(self, now: float) -> None:
         held = {name for name, own in self.program.schedules.items() if schedule.holds(own, now)}

@@ -71,8 +71,8 @@ def _read_connect(text: str) -> Target:
     return Target("", url.host, url.port, None, "")
 
 
-def as_json(finding: Finding, *, dry_run: bool = False) -> str:
-    """One ASCII JSON object."""
+def as_json(finding: Finding, *, dry_run: bool = False, **more: object) -> str:
+    """One ASCII JSON object; what else is given stands at its end."""
     decision, request = finding.decision, finding.request
     return json.dumps(
         {
@@ -86,6 +86,7 @@ def as_json(finding: Finding, *, dry_run: bool = False) -> str:
             "signature": decision.evidence._asdict() if decision.evidence else None,
             "dry_run": dry_run,
             "error": finding.error,
+            **more,
         }
     )
 
@@ -101,5 +102,9 @@ def as_text(finding: Finding, *, dry_run: bool = False) -> str:
         "dry run: let through" if dry_run and decision.action == "block" else "",
     ]
     why = ", ".join(reason for reason in reasons if reason)
-    line = f"{decision.action:<8}{decision.service or '-':<24}{finding.url}{f'  ({why})' if why else ''}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return printable(f"{decision.action:<8}{decision.service or '-':<24}{finding.url}{f'  ({why})' if why else ''}")
+
+
+def printable(text: str) -> str:
+    """Returns a text with everything escaped that is no letter, sign or blank: it may come from anybody."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
