@@ -19,12 +19,14 @@ from squid_imhelper.base.urls import normalise_address
 from squid_imhelper.commands import run_check, run_compile, run_lint, run_services, run_squid_conf
 from squid_imhelper.helper.starting import HELPERS, start_helper
 from squid_imhelper.loading import DEFAULT_POLICY
+from squid_imhelper.replaying import run_replay
 from squid_imhelper.squid.wire import ACL, REWRITE
 
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
 _SHORTEST_PERIOD: Final = 1
 _LONGEST_PERIOD: Final = 3600
+_MOST_JOBS: Final = 256
 
 
 class UsageError(ImhelperError):
@@ -58,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _acl_options(commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout"))
     _rewrite_options(commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout"))
     _check_options(commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why"))
+    _replay_options(commands.add_parser("replay", parents=[policy], help="what would be decided about recorded logs"))
     _compile_options(commands.add_parser("compile", parents=[policy], help="policy, catalogue and lists in one file"))
     commands.add_parser("lint", parents=[policy], help="every problem of a policy at once").set_defaults(run=run_lint)
     _services_options(commands.add_parser("services", help="the catalogue of messengers"))
@@ -105,8 +108,28 @@ def _check_options(check: argparse.ArgumentParser) -> None:
     check.add_argument("--content-type", metavar="T", help="the Content-Type header (default: unknown)")
     check.add_argument("--sni", metavar="NAME", help="the name in the TLS ClientHello (default: none)")
     check.add_argument("--json", action="store_true", help="one JSON object a line")
+    check.add_argument("--explain", action="store_true", help="what was seen, each rule's part, what would change it")
     check.add_argument("--exit-code", action="store_true", help="exit with 1 when something is blocked")
     check.set_defaults(run=run_check)
+
+
+def _replay_options(replay: argparse.ArgumentParser) -> None:
+    formats = "squid, combined, common, json, tsv, or the definition of a logformat (default: told by the first lines)"
+    replay.add_argument("logs", nargs="+", metavar="LOG", help="plain, .gz, .bz2, .xz or .zst, or - for stdin")
+    replay.add_argument("--against", metavar="FILE", type=_not_empty, help="the policy in force: what would change?")
+    replay.add_argument("--log-format", metavar="FORMAT", help=formats)
+    replay.add_argument(
+        "--with",
+        dest="interface",
+        choices=("acl", "rewrite"),
+        default="acl",
+        help=("what would be seen: a rewriter sees no user agent and no content type (default: acl)"),
+    )
+    replay.add_argument("--json", action="store_true", help="one JSON object")
+    replay.add_argument("--html", metavar="FILE", type=_not_empty, help="write a report to look at, in one file")
+    replay.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="processes (default: %(default)s)")
+    replay.add_argument("--follow", action="store_true", help="go on with what is added to the last log, until Ctrl-C")
+    replay.set_defaults(run=run_replay)
 
 
 def _compile_options(compiler: argparse.ArgumentParser) -> None:
@@ -191,6 +214,13 @@ def _not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty")
     return text
+
+
+def _jobs(text: str) -> int:
+    jobs = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+    if not 1 <= jobs <= _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"1 to {_MOST_JOBS} processes")
+    return jobs
 
 
 def _seconds(text: str) -> float:

@@ -6,11 +6,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.loading import build_program, load_engine, policy_name
+
+if TYPE_CHECKING:
+    from squid_imhelper.base.model import Circumstances
+    from squid_imhelper.matching.engine import Engine
+    from squid_imhelper.offline.check import Finding
 
 FINDINGS: Final = 1
 """The exit status of `check --exit-code` when something is blocked."""
@@ -20,7 +25,6 @@ def run_check(options: argparse.Namespace) -> int:
     """Decides URLs offline."""
     from squid_imhelper.base.model import Circumstances
     from squid_imhelper.base.schedule import common_zone, parse_instant
-    from squid_imhelper.offline.check import as_json, as_text, check_all
 
     engine = load_engine(options.policy, _warn)
     now = (
@@ -34,15 +38,42 @@ def run_check(options: argparse.Namespace) -> int:
         content_type=options.content_type,
         sni=options.sni,
     )
-    render = as_json if options.json else as_text
+    answers = _explained if options.explain else _checked
     checked = blocked = 0
-    for finding in check_all(engine, _inputs(options.urls), circumstances, now):
-        print(render(finding, dry_run=engine.program.response.dry_run))
+    for finding, text in answers(options, engine, circumstances, now):
+        print(text)
         checked += finding.error is None
         blocked += finding.decision.action == "block"
     if not checked:
         raise ImhelperError("nothing could be checked: there is no URL in the input")
     return FINDINGS if options.exit_code and blocked else 0
+
+
+def _checked(
+    options: argparse.Namespace, engine: "Engine", circumstances: "Circumstances", now: float
+) -> "Iterator[tuple[Finding, str]]":
+    """Yields what is found out about each input, and the line that tells it."""
+    from squid_imhelper.offline.check import as_json, as_text, check_all
+
+    render = as_json if options.json else as_text
+    for finding in check_all(engine, _inputs(options.urls), circumstances, now):
+        yield finding, render(finding, dry_run=engine.program.response.dry_run)
+
+
+def _explained(
+    options: argparse.Namespace, engine: "Engine", circumstances: "Circumstances", now: float
+) -> "Iterator[tuple[Finding, str]]":
+    """Yields what is found out about each input, and what tells why."""
+    from squid_imhelper.matching.programfile import is_program
+    from squid_imhelper.offline.explain import Explainer
+    from squid_imhelper.offline.rendering import as_json, as_text
+    from squid_imhelper.sources.catalogue import load_catalogue
+
+    name = policy_name(options.policy)
+    policy, compiled = ("", False) if name == BUILT_IN else (name, is_program(Path(name)))
+    explainer = Explainer(engine.program, load_catalogue(), policy, compiled=compiled)
+    for explanation in explainer.explain_all(_inputs(options.urls), circumstances, now):
+        yield explanation.finding, as_json(explanation) if options.json else f"{as_text(explanation)}\n"
 
 
 def run_compile(options: argparse.Namespace) -> int:

@@ -20,7 +20,8 @@ Start = Callable[..., subprocess.Popen[bytes]]
 OPTIONS = {
     "acl": "--policy --format --no-channel-id --intercepted --on-error --dry-run --audit --metrics --metrics-period",
     "rewrite": "--policy --extras --no-channel-id --on-error --dry-run --audit --metrics --metrics-period",
-    "check": "--policy --client --user --at --user-agent --method --content-type --sni --json --exit-code",
+    "check": "--policy --client --user --at --user-agent --method --content-type --sni --json --explain --exit-code",
+    "replay": "--policy --against --log-format --with --json --html --jobs --follow",
     "compile": "--policy",
     "lint": "--policy",
     "services": "--json",

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,72 @@ def test_nothing_that_could_be_checked_is_exit_status_2_and_still_told(run_cli: 
     assert done.returncode == 2
     assert [item["error"] is None for item in objects(done)] == [False, False]
     assert done.stderr.count(b"\n") == 1
+
+
+# ---- check: why ------------------------------------------------------------------------------------------------------
+
+
+def test_an_explanation_begins_with_the_line_of_check_and_ends_with_an_empty_one(run_cli: Run) -> None:
+    plain = run_cli("check", *BUILT_IN, WHATSAPP, OPEN).stdout.decode().splitlines()
+    done = run_cli("check", *BUILT_IN, "--explain", WHATSAPP, " ", OPEN)
+    assert (done.returncode, done.stderr) == (0, b"")
+    blocks = done.stdout.decode().split("\n\n")
+    assert [block.split("\n")[0] for block in blocks] == [*plain, ""]
+    assert "in a policy of your own" in blocks[0]
+
+
+def test_an_explanation_is_one_more_key_in_json(run_cli: Run) -> None:
+    plain = run_cli("check", *BUILT_IN, "--json", WHATSAPP, "/").stdout.splitlines()
+    done = run_cli("check", *BUILT_IN, "--json", "--explain", "-", stdin=f"{WHATSAPP}\n/\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(item.pop("explanation").keys() == EXPLANATION for item in found)
+    assert found == [json.loads(line) for line in plain]
+
+
+EXPLANATION = {"request", "seen", "near", "rules", "winner", "remedies"}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["policy", "program"])
+def test_an_explanation_says_where_a_rule_stands(
+    run_cli: Run, policy_file: Callable[[str], Path], tmp_path: Path, compiled: bool
+) -> None:
+    path = policy_file('\n\n[[rule]]\nname = "r"\naction = "block"\n')
+    place = f"{path}:3"
+    if compiled:
+        program = tmp_path / "policy.program"
+        assert run_cli("compile", "--policy", path, "-o", program).returncode == 0
+        path, place = program, f"{program}, line 3 of its policy"
+    done = run_cli("check", "--policy", path, "--explain", "--json", OPEN)
+    assert json.loads(done.stdout)["explanation"]["winner"]["place"] == place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        pytest.param(["--exit-code", OPEN, WHATSAPP], 1, id="blocked"),
+        pytest.param(["--exit-code", OPEN, "/"], 0, id="allowed"),
+        pytest.param([WHATSAPP], 0, id="not-asked-for"),
+        pytest.param(["/"], 2, id="nothing-that-could-be-checked"),
+    ],
+)
+def test_an_explanation_has_the_exit_status_of_check(arguments: list[str], status: int) -> None:
+    assert main(["check", *BUILT_IN, "--explain", *arguments]) == status
+
+
+def test_an_explanation_takes_all_that_is_known(run_cli: Run, policy_file: Callable[[str], Path]) -> None:
+    known = {
+        "--client": "10.0.0.1", "--user": "ann", "--method": "POST", "--user-agent": "MSMSGS", "--content-type": "a/b",
+        "--sni": "b.example", "--at": "2026-11-23T09:30+00:00",
+    }  # fmt: skip
+    path = policy_file('[[rule]]\naction = "block"\nuntil = 2026-11-24T00:00:00Z\nusers = ["eve"]\n')
+    options = [word for pair in known.items() for word in pair]
+    done = run_cli("check", "--policy", path, "--explain", "--json", *options, OPEN)
+    request = json.loads(done.stdout)["explanation"]["request"]
+    told = [request[key] for key in ("client", "user", "method", "user_agent", "content_type", "sni")]
+    assert told == list(known.values())[:-1]
+    assert datetime.fromisoformat(request["at"]) == datetime.fromisoformat(known["--at"])
+    assert request["unknown"] == {}
 
 
 # ---- check: when and who --------------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import re
 import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.sources import compressed
-from squid_imhelper.sources.compressed import read_lines
+from squid_imhelper.sources.compressed import is_packed, open_content, read_lines, told_in_a_sentence, unpacked
 
 try:
     from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14
@@ -226,3 +228,67 @@ def test_every_byte_of_a_line_comes_through(tmp_path: Path, raw: list[bytes]) ->
     content = b"".join(line + b"\n" for line in raw)
     lines = lines_of(tmp_path / "list", b"#\n" + content)
     assert [os.fsencode(line) for line in lines] == [b"#", *raw]
+
+
+# ---- what readers of other files use --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [pytest.param(bytes, id="plain"), *COMPRESSIONS])
+def test_a_file_is_unpacked_and_its_place_is_known(tmp_path: Path, compress: Compress) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(compress(TEXT))
+    with open_content(path) as (content, file):
+        assert content.read() == TEXT
+        assert file.tell() == path.stat().st_size
+    assert file.closed
+
+
+@pytest.mark.parametrize(
+    ("content", "packed"),
+    [
+        *(pytest.param(case.values[0](TEXT), True, id=str(case.id)) for case in COMPRESSIONS),  # type: ignore[operator]
+        pytest.param(TEXT, False, id="plain"),
+        pytest.param(b"", False, id="empty"),
+        pytest.param(b"BZ", False, id="half-a-mark"),
+        pytest.param(b"\x1f", False, id="half-a-mark-of-gzip"),
+    ],
+)
+def test_a_file_is_packed_or_not_and_still_has_all_of_its_bytes(content: bytes, packed: bool) -> None:
+    file = io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]
+    assert is_packed(file) is packed
+    assert unpacked(file).read() == (TEXT if packed else content)
+
+
+def test_what_comes_in_pieces_is_unpacked() -> None:
+    """A pipe: its first read may give less than is asked for."""
+    ours, theirs = os.pipe()
+    with open(ours, "rb") as file, open(theirs, "wb", buffering=0) as writer:  # noqa: PTH123  # descriptors
+        writer.write(gzip.compress(TEXT))
+        writer.close()
+        assert unpacked(file).read() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        pytest.param(EOFError(), "cannot read a/b: the file is cut off", id="cut-off"),
+        pytest.param(
+            FileNotFoundError(2, "No such file or directory"), "cannot read a/b: No such file or directory", id="os"
+        ),
+        pytest.param(gzip.BadGzipFile("CRC check failed"), "cannot read a/b: CRC check failed", id="gzip"),
+        pytest.param(zlib.error("Error -3"), "cannot read a/b: Error -3", id="zlib"),
+        pytest.param(lzma.LZMAError("Corrupt input data"), "cannot read a/b: Corrupt input data", id="xz"),
+        pytest.param(ValueError("embedded null byte"), "cannot read a/b: embedded null byte", id="name"),
+        pytest.param(ImhelperError("as it is"), "as it is", id="ours"),
+    ],
+)
+def test_whatever_goes_wrong_is_told_in_a_sentence(error: Exception, message: str) -> None:
+    with pytest.raises(ImhelperError) as caught, told_in_a_sentence(Path("a/b")):
+        raise error
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, SystemExit])
+def test_what_ends_the_program_ends_it(error: type[BaseException]) -> None:
+    with pytest.raises(error), told_in_a_sentence(Path("a/b")):
+        raise error

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ProtocolError
-from squid_imhelper.squid.layout import Blanks, parse_extras, parse_format, read_fields, split_words
+from squid_imhelper.squid.layout import (
+    TOKEN,
+    Blanks,
+    code_of,
+    decoder_of,
+    field_of,
+    is_known,
+    parse_extras,
+    parse_format,
+    read_fields,
+    split_words,
+)
 from squid_imhelper.squid.wire import DEFAULT_EXTRAS, DEFAULT_FORMAT
 
 
@@ -316,3 +327,51 @@ def test_what_squid_quotes_is_read_back_exactly(quote_mark, encode, value):
     words = split_words(b"10.0.0.1 " + encode(value) + b" -", layout)
     assert words[-1] == b"-"
     assert read_fields(words[:2], layout) == {"client": b"10.0.0.1", "user_agent": value}
+
+
+# ---- tokens by themselves, as a logformat has them ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "width", "name", "code", "field"),
+    [
+        ("%>a", "", "", None, ">a", "client"),
+        ("%06tr", "", "06", None, "tr", None),
+        ("%-10.20>a", "", "-10.20", None, ">a", "client"),
+        ("%.3>a", "", ".3", None, ">a", "client"),
+        ('%"20un', '"', "20", None, "un", "user"),
+        ("%#{User-Agent}>h", "#", "", "{User-Agent}", ">h", "user_agent"),
+        ("%{X}>h", "", "", "{X}", ">h", None),
+        ("%<{User-Agent}", "", "", None, "<", None),
+        ("%http::>ru", "", "", None, ">ru", "url"),
+        ("%tls::>sni", "", "", None, "ssl::>sni", "sni"),
+        ("%03>Hs", "", "03", None, ">Hs", None),
+    ],
+)
+def test_a_token_is_taken_apart(text, quote, width, name, code, field):
+    token = TOKEN.fullmatch(text)
+    assert (token["quote"], token["width"], token["before"]) == (quote, width, name)
+    assert (code_of(token), field_of(token), is_known(token)) == (code, field, True)
+
+
+@pytest.mark.parametrize("text", ["%foo", "%>zz", "%{User-Agent}x", "%>", "%>_"])
+def test_a_token_of_nobody_is_not_known(text):
+    assert not is_known(TOKEN.fullmatch(text))
+
+
+@pytest.mark.parametrize(
+    ("field", "quote", "value", "meant"),
+    [
+        ("url", "", b"a%20b", b"a%20b"),
+        ("url", "#", b"a%2520b", b"a%20b"),
+        ("user", "", b"a%20b", b"a%20b"),
+        ("user", "[", rb"DOM\\a%5b", rb"DOM\a["),
+        ("user_agent", "", b"a%20b", b"a b"),
+        ("user_agent", '"', rb"a\"\t\\", b'a"\t\\'),
+        ("user_agent", "/", rb'"a \"b"', b'a "b'),
+        (None, "", b"a%20b", b"a b"),
+        (None, "'", rb"a\t%20", rb"a\t%20"),
+    ],
+)
+def test_a_decoder_undoes_a_quoting(field, quote, value, meant):
+    assert decoder_of(field, quote)(value) == meant

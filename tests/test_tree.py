@@ -15,24 +15,27 @@ TESTS = Path(__file__).parent
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
-PACKAGES = ("base", "squid", "matching", "sources", "offline", "", "helper", "")
+PACKAGES = ("base", "squid", "matching", "sources", "offline", "logs", "dryrun", "", "helper", "")
 """The packages, from the bottom up: a module imports from its own and from those before it. Between them stands
 `loading`, by which `helper` is given its policy, and above them the command line."""
 
-MODULES_BETWEEN = {"loading": 5, "commands": 7, "cli": 7, "__main__": 7}
+MODULES_BETWEEN = {"loading": 7, "commands": 9, "replaying": 9, "cli": 9, "__main__": 9}
 
-OFFLINE = {"sources", "offline"}
+OFFLINE = {"sources", "offline", "logs", "dryrun"}
 """What reads sources, and what looks at them; the process that Squid starts does without."""
 
-STREAMS = {"serve", "reloading", "notices", "audit", "counters", "commands", "cli", "__main__"}
+STREAMS = {"serve", "reloading", "notices", "audit", "counters", "commands", "replaying", "cli", "__main__"}
 """Modules that may touch descriptors 0 to 2, `sys.stdin`, `sys.stdout` and `sys.stderr`."""
-PRINTERS = {"commands", "cli"}
-CLOCKS = {"serve", "reloading", "counters", "notices", "loading", "commands"}
-FILES = {"tomlfile", "compressed", "programfile", "loading", "commands", "reloading", "counters", "audit"}
+PRINTERS = {"commands", "replaying", "cli"}
+CLOCKS = {"serve", "reloading", "counters", "notices", "loading", "commands", "replaying"}
+FILES = {
+    "tomlfile", "compressed", "logfiles", "programfile", "loading", "commands", "replaying", "reloading", "counters",
+    "audit",
+}  # fmt: skip
 """Modules that may open files or look at them."""
 
 WITHOUT_TEST = {"__main__"}
-WITHOUT_MODULE = {"tree", "conf"}
+WITHOUT_MODULE = {"recorded", "samples", "tree", "conf"}
 
 
 def name_of(path: Path) -> str:

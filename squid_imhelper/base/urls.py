@@ -27,7 +27,7 @@ from squid_imhelper.base.memo import memoised
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 CONNECT_PORT: Final = 443
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(https?|ftp|wss?):[/\\]+", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://|(https?|ftp|wss?):[/\\]+", re.IGNORECASE)
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _BLANKS: Final = "".join(map(chr, range(0x21))) + "\x7f"

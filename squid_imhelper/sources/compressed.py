@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -50,14 +51,18 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         ImhelperError: it cannot be read, is damaged or cut off, or is no text.
     """
+    with told_in_a_sentence(path), open_content(path) as (content, _):
+        if b"\x00" in content.peek(1024)[:1024]:
+            raise ImhelperError(f"cannot read {path}: it is no text")
+        with io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape") as text:
+            yield from (line.rstrip("\n") for line in text)
+
+
+@contextmanager
+def told_in_a_sentence(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with a file inside of it into an ImhelperError."""
     try:
-        if not path.is_file() and path.exists():
-            raise ImhelperError(f"cannot read {path}: it is no regular file")
-        with path.open("rb") as file, _decompressed(file) as content:
-            if b"\x00" in content.peek(1024)[:1024]:
-                raise ImhelperError(f"cannot read {path}: it is no text")
-            with io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape") as text:
-                yield from (line.rstrip("\n") for line in text)
+        yield
     except EOFError:
         raise ImhelperError(f"cannot read {path}: the file is cut off") from None
     except OSError as error:
@@ -68,8 +73,26 @@ def read_lines(path: Path) -> Iterator[str]:
         raise ImhelperError(f"cannot read {path}: {error}") from None
 
 
-def _decompressed(file: BinaryIO) -> io.BufferedReader:
-    start = file.read(8)
-    file.seek(0)
-    opener = next((opener for magic, opener in _MAGIC if start.startswith(magic)), None)
+@contextmanager
+def open_content(path: Path) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
+    """Opens a regular file; yields what is in it, unpacked, and the file itself."""
+    if not path.is_file() and path.exists():
+        raise ImhelperError(f"cannot read {path}: it is no regular file")
+    with path.open("rb") as file, unpacked(file) as content:
+        yield content, file
+
+
+def unpacked(file: io.BufferedReader) -> io.BufferedReader:
+    """Returns what is in a file that has not been read yet."""
+    opener = _opener(file)
     return io.BufferedReader(opener(file) if opener else file, CHUNK)  # type: ignore[arg-type]
+
+
+def is_packed(file: io.BufferedReader) -> bool:
+    """Whether a file that has not been read yet is compressed."""
+    return _opener(file) is not None
+
+
+def _opener(file: io.BufferedReader) -> Callable[[BinaryIO], BinaryIO] | None:
+    start = file.peek(8)
+    return next((opener for magic, opener in _MAGIC if start.startswith(magic)), None)

@@ -48,7 +48,7 @@ _SKIPPED: Final = re.compile(
     r"|USER_CERTCHAIN|USER_CERT(?:_\w+)?|USER_CA_CERT_\w+|CA_CERT_\w+"
     r"|(?:ssl|icap|adapt|proxy_protocol|transport|tls)::[<>]?[\w:>]+"
 )
-_TOKEN: Final = re.compile(
+TOKEN: Final = re.compile(
     r"%(?P<quote>[\"'\[#/]?)(?P<width>-?[0-9.]*)(?P<before>\{[^}]*\})?"
     r"(?P<code>[<>]?[A-Za-z_]\w*(?:::[<>]?\w+){0,2}|[<>]|%)(?P<after>\{[^}]*\})?"
 )
@@ -160,9 +160,9 @@ def parse_format(text: str) -> Layout:
         tokens = _parse_word(word)
         for group, token in enumerate(tokens, 1):
             blanks = _add_blanks(blanks, _BLANKS_OF.get(token["quote"], blanks), word)
-            field = _field(token)
-            cell = Cell(len(words), group, _decoder(field, token["quote"]))
-            rank = _CODE_RANK.get(_code(token), 0)
+            field = field_of(token)
+            cell = Cell(len(words), group, decoder_of(field, token["quote"]))
+            rank = _CODE_RANK.get(code_of(token), 0)
             if field is not None and (field not in best or rank < best[field][0]):
                 best[field] = (rank, cell)
         words.append(None if len(tokens) == 1 and tokens[0][0] == word else _word_pattern(word, tokens))
@@ -194,8 +194,8 @@ def parse_extras(text: str) -> Layout:
 
 def _parse_word(word: str) -> list[re.Match[str]]:
     """Returns the tokens of a word, which may have other text around them."""
-    tokens = list(_TOKEN.finditer(word))
-    if "%" in _TOKEN.sub("", word):
+    tokens = list(TOKEN.finditer(word))
+    if "%" in TOKEN.sub("", word):
         raise ProtocolError(f"--format: {word} is no format code")
     for token in tokens:
         _check_token(word, token)
@@ -214,11 +214,10 @@ def _word_pattern(word: str, tokens: list[re.Match[str]]) -> re.Pattern[bytes]:
 
 
 def _check_token(word: str, token: re.Match[str]) -> None:
-    code, quote_mark = _code(token), token["quote"]
+    code, quote_mark = code_of(token), token["quote"]
     if quote_mark in _BLANKS_OF and token[0] != word:
         raise ProtocolError(f"--format: {word} can hold blanks; such a field stands alone")
-    header = code in _HEADER_CODES and (token["before"] or token["after"])
-    if not header and code not in _CODES and not _SKIPPED.fullmatch(code):
+    if not is_known(token):
         raise ProtocolError(f"--format: Squid knows no format code {word}")
     if token["width"]:
         raise ProtocolError(f"--format: {word} has a width, which pads with blanks or cuts")
@@ -226,21 +225,30 @@ def _check_token(word: str, token: re.Match[str]) -> None:
         raise ProtocolError("--format: a client can forge lines through an SNI that is not escaped: write %#ssl::>sni")
 
 
-def _code(token: re.Match[str]) -> str:
+def is_known(token: re.Match[str]) -> bool:
+    """Whether Squid knows such a token."""
+    code = code_of(token)
+    header = code in _HEADER_CODES and (token["before"] or token["after"])
+    return bool(header) or code in _CODES or bool(_SKIPPED.fullmatch(code))
+
+
+def code_of(token: re.Match[str]) -> str:
     """The code without what Squid takes for the same (format/Token.cc): `http::` in front, `tls::` for `ssl::`."""
     code = token["code"].removeprefix("http::")
     return f"ssl::{code.removeprefix('tls::')}" if code.startswith("tls::") else code
 
 
-def _field(token: re.Match[str]) -> Field | None:
-    code = _code(token)
+def field_of(token: re.Match[str]) -> Field | None:
+    """What a token tells of a request, or None for nothing."""
+    code = code_of(token)
     if code in _HEADER_CODES:
         name = (token["before"] or token["after"] or "")[1:-1].lower()
         return None if code == "<" else _HEADERS.get(name)
     return _CODES.get(code)
 
 
-def _decoder(field: Field | None, quote_mark: str) -> Decoder:
+def decoder_of(field: Field | None, quote_mark: str) -> Decoder:
+    """Returns what undoes a quoting modifier."""
     return _as_is if field in _SENT_AS_IT_IS and not quote_mark else _DECODERS[quote_mark]
 
 

@@ -58,12 +58,17 @@ def render(
     log = [
         "",
         "# Service and rule of what is blocked (in a dry run: of what would be) are the last two fields.",
-        f"logformat imhelper {_LOG} {LOG_FORMATS[interface]}",
+        f"logformat imhelper {log_format(interface)}",
         "access_log stdio:/var/log/squid/imhelper.log imhelper",
         "# The first access_log line ends Squid's own log, so that this one goes on with it.",
         "access_log daemon:/var/log/squid/access.log squid",
     ]
     return "\n".join(head + lines + log) + "\n"
+
+
+def log_format(interface: str) -> str:
+    """Returns the logformat, in which the log of a dry run tells what would have been blocked."""
+    return f"{_LOG} {LOG_FORMATS[interface]}"
 
 
 def _acl_lines(installation: Installation, *, wants_users: bool) -> list[str]:

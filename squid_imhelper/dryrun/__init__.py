@@ -1,0 +1,1 @@
+"""The dry run: a policy over recorded logs, counted, and told."""

@@ -1,0 +1,1 @@
+"""Recorded access logs: from files to requests."""
