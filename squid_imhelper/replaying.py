@@ -125,8 +125,9 @@ def _status(outcome: "Outcome") -> int:
     """A log that could not be read is bad input; so are logs in which no line is a request."""
     if outcome.ended_by:
         return _BY_SIGNAL + outcome.ended_by
-    if outcome.tally.lines and not outcome.tally.requests and not outcome.problems:
-        raise ImhelperError(f"none of the {outcome.tally.lines:,} lines is a request that could be read")
+    malformed = outcome.tally.skipped.get("malformed", 0)
+    if malformed and not outcome.tally.requests and not outcome.problems:
+        raise ImhelperError(f"no line is a request that could be read; {malformed:,} are none at all")
     return _BAD_INPUT if outcome.problems else 0
 
 

@@ -235,6 +235,8 @@ def slow_decide(slow: Slow, entry: Entry, engine: Engine, in_force: Engine | Non
             note("newly_allowed", before)
     if found.request is not None:
         missing = {"user": known.user, "user_agent": known.user_agent, "content_type": known.content_type}
+        if rewriter:
+            missing = {"user": known.user, "acl_only": None}
         missing["client_name"] = known.client
         slow.gaps.update(name for name, value in missing.items() if value is None)
 
@@ -596,8 +598,8 @@ def test_a_rewriter_sees_no_user_agent_and_no_content_type() -> None:
     line = b'{"time": 1764000000, "url": "http://example.org/", "user_agent": "MSMSGS", "content_type": "%s"}\n'
     seen = [Counter(BUILT_IN, None, NOW, rewriter=own).count(line, JSON, "a", 0) for own in (False, True)]
     assert [own.outcomes["blocked"].total for own in seen] == [1, 0]
-    assert [own.gaps.get("user_agent", 0) for own in seen] == [0, 1]
-    assert [own.gaps.get("content_type", 0) for own in seen] == [0, 1]
+    assert [own.gaps.get("acl_only", 0) for own in seen] == [0, 1]
+    assert [own.gaps.keys() & {"user_agent", "content_type"} for own in seen] == [set(), set()]
 
 
 def test_a_dry_run_of_the_policy_is_counted_as_what_it_would_block() -> None:

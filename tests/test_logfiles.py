@@ -249,7 +249,6 @@ def make_folder(path: Path) -> None:
             id="no-log",
         ),
         pytest.param(lambda path: path.write_bytes(b""), "", id="empty"),
-        pytest.param(lambda path: path.write_bytes(b"\n\n"), "", id="blank"),
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path: Path, make: Callable[[Path], object], problem: str) -> None:
@@ -262,9 +261,19 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, make: Callable[[Path], obje
     assert (whole.log_format, whole.problem) == (LogFormat("squid"), "")
 
 
-def test_a_file_that_is_named_twice_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\n\n", b"# only\n# comments", b"\t\r\n"])
+def test_blank_lines_and_comments_are_read_as_any_format_would(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "log").write_bytes(content)
+    (found,) = Logs(None).in_time_order([str(tmp_path / "log")], None, "Asia/Tokyo")
+    assert (found.log_format, found.problem) == (LogFormat("squid", zone="Asia/Tokyo"), "")
+
+
+@pytest.mark.parametrize("again", ["a", "./a", "link"])
+def test_a_file_that_is_named_twice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("a")
     with pytest.raises(ImhelperError, match="is named twice"):
-        Logs(None).in_time_order(["a", "b", "a"], None, "UTC")
+        Logs(None).in_time_order(["a", "b", again], None, "UTC")
 
 
 def test_the_format_that_is_asked_for_is_not_doubted(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_report_in_a_file_is_plain(replay: Run) -> None:
 def test_a_rewriter_sees_no_user_agents(replay: Run) -> None:
     both = [numbers(replay("--json", "--with", own, DATA / "json.log")) for own in ("acl", "rewrite")]
     assert both[0]["blocked"] > both[1]["blocked"] > 0
-    assert both[1]["unknown"]["user_agent"] == both[1]["requests"] - both[1]["without_request"]
+    assert both[1]["unknown"]["acl_only"] == both[1]["requests"] - both[1]["without_request"]
 
 
 def test_two_policies_are_compared(replay: Run, policy_file: Callable[[str], Path]) -> None:

@@ -58,7 +58,7 @@ ADDRESSES, NAMES = (
     "The log does not tell the client's address, only its name, of",
 )
 USERS, QUERY, TIME = "The log does not tell the user of", "would be blocked if the query was", "no time in the log"
-TUNNELS, DENIALS, FAILED = "Each request is decided for", "Squid had itself denied", "could not be decided"
+TUNNELS, DENIALS, FAILED = "Each request is decided for", "denied by Squid itself", "could not be decided"
 CONNECTIONS, DRY, RARE = "nothing was asked for", "The policy says dry_run = true", "the rare ones are counted together"
 ALL = (AGENTS, TYPES, ADDRESSES, NAMES, USERS, QUERY, TIME, TUNNELS, DENIALS, FAILED, CONNECTIONS, DRY, RARE)
 
@@ -136,16 +136,16 @@ WORDS = [
                  "rules 'r0', 'r1', 'r2', 'r3', 'r4', 'r5' and 2 more cannot hold.", id="many-rules"),
     pytest.param(AGENT + rule('services = ["icq"]', "im"), [PLAIN],
                  "(ICQ), and rule 'no' cannot hold.", id="services-and-rules"),
-    pytest.param(WHATSAPP_RULE, [DENIED], "denied 1 request: ", id="one-denied"),
-    pytest.param(WHATSAPP_RULE, [DENIED], "would block none of them.", id="none-of-them"),
-    pytest.param(WHATSAPP_RULE, [DENIED, DENIED_MESSENGER], "would block 1 of them (its own work", id="one-of-them"),
-    pytest.param(WHATSAPP_RULE, [DENIED_MESSENGER] * 1200, "denied 1,200 requests", id="thousands"),
-    pytest.param(WHATSAPP_RULE, [DENIED_MESSENGER] * 1200, "would block 1,200 of them", id="thousands-of-them"),
+    pytest.param(WHATSAPP_RULE, [DENIED], "1 request was denied by Squid itself", id="one-denied"),
+    pytest.param(WHATSAPP_RULE, [DENIED], "would block none.", id="none-of-them"),
+    pytest.param(WHATSAPP_RULE, [DENIED, DENIED_MESSENGER], "would block 1 (its own work", id="one-of-them"),
+    pytest.param(WHATSAPP_RULE, [DENIED_MESSENGER] * 1200, "1,200 requests were denied by", id="thousands"),
+    pytest.param(WHATSAPP_RULE, [DENIED_MESSENGER] * 1200, "would block 1,200 (", id="thousands-of-them"),
     pytest.param(PLAIN_RULE, [NO_HOST], "1 request could not be decided and was answered as on_error says: allow.",
                  id="one-failed"),
     pytest.param('[response]\non_error = "block"\n' + PLAIN_RULE, [NO_HOST] * 2,
                  "2 requests could not be decided and were answered as on_error says: block.", id="two-failed"),
-    pytest.param(PLAIN_RULE, [NOT_ASKED], "On 1 connection nothing", id="one-connection"),
+    pytest.param(PLAIN_RULE, [NOT_ASKED], "1 line names no host", id="one-connection"),
     pytest.param(AIM, [CUT_OFF], "1 request would be blocked if", id="one-query"),
 ]  # fmt: skip
 

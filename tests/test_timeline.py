@@ -1,112 +1,150 @@
-"""Stretches of time: never more than asked for, and each request in exactly one of them."""
+"""Requests over time: which unit, where bars begin, and that no request gets lost."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from squid_imhelper.base.schedule import load_zone
-from squid_imhelper.dryrun.replay import Outcome
-from squid_imhelper.dryrun.report import Report
+from squid_imhelper.base.schedule import instant_of
 from squid_imhelper.dryrun.tally import OTHERS, Case, Tally
-from squid_imhelper.dryrun.timeline import Bucket, timeline
+from squid_imhelper.dryrun.timeline import SERIES, Series, Timeline, make_timeline
 
-CASE = Case("whatsapp", "no messengers", "192.0.2.1", "web.whatsapp.com")
-ZONES = [
-    *("UTC", "Europe/Brussels", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"),
-    *("Pacific/Apia", "Antarctica/Casey", "Pacific/Kiritimati", "Etc/GMT+12"),
-]
-YEAR = 365.25 * 86_400
-outcomes = st.sampled_from(["blocked", "monitored", ""])
+MOST_BARS = 105
+HOUR, DAY, YEAR = 3600, 86_400, 365 * 86_400
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+LAST = 32_503_680_000 - 1
+CASE = Case("whatsapp", "no messengers", "10.0.0.1", "web.whatsapp.com")
 
 
-def report_of(seen: list[tuple[float | None, str]], zone: str) -> Report:
+def tally_of(*requests: tuple[float, str]) -> Tally:
+    """Requests by their times and what became of them."""
     tally = Tally()
-    for time, outcome in seen:
+    for time, outcome in requests:
         tally.requests += 1
         tally.see(time)
-        if outcome:
+        if outcome != "other":
             tally.outcomes[outcome].count(CASE, "", "", time)
-    return Report(Outcome(tally), "policy.toml", "", zone, {}, (), ())
+    return tally
 
 
-def at(text: str, zone: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=load_zone(zone)).timestamp()
+def timeline_of(*requests: tuple[float, str], zone: str = "UTC") -> Timeline:
+    timeline = make_timeline(tally_of(*requests), zone, MOST_BARS)
+    assert timeline is not None
+    return timeline
 
 
-def sums(buckets: list[Bucket]) -> tuple[int, int, int]:
-    return tuple(sum(getattr(own, name) for own in buckets) for name in ("requests", "blocked", "monitored"))  # type: ignore[return-value]
+def values(timeline: Timeline) -> dict[str, tuple[int, ...]]:
+    return {series.name: series.values for series in timeline.series}
 
 
-@given(
-    zone=st.sampled_from(ZONES),
-    start=st.floats(0, 60 * YEAR),
-    length=st.sampled_from([0.0, 1.0, 3599.0, 7200.0, 86_400.0, 8 * 86_400.0, YEAR, 10 * YEAR, 900 * YEAR]),
-    parts=st.lists(st.tuples(st.none() | st.floats(0, 1), outcomes), min_size=1, max_size=12),
-    most=st.integers(3, 60),
+@pytest.mark.parametrize(
+    ("seconds", "unit", "number"),
+    [
+        (0, "hour", 1),
+        (23 * HOUR, "hour", 24),
+        (4 * DAY, "hour", 97),
+        (5 * DAY, "2 hours", 61),
+        (7 * DAY, "2 hours", 85),
+        (10 * DAY, "day", 11),
+        (30 * DAY, "day", 31),
+        (365 * DAY, "week", 53),
+        (3 * YEAR, "month", 37),
+        (30 * YEAR, "year", 31),
+        (300 * YEAR, "decade", 31),
+    ],
 )
-@example("Antarctica/Casey", 1267714800.0 - 1000, 2000.0, [(0.0, "blocked"), (1.0, "")], 24)  # the clock goes back 3 h
-@example("Pacific/Apia", 1325239200.0 - 1000, 2000.0, [(0.0, "blocked"), (1.0, "")], 24)  # a day that was not there
-def test_every_request_is_in_one_of_few_stretches(
-    zone: str, start: float, length: float, parts: list[tuple[float | None, str]], most: int
-) -> None:
-    seen = [(None if part is None else start + part * length, outcome) for part, outcome in parts]
-    buckets = timeline(report_of(seen, zone), most)
-    dated = [outcome for time, outcome in seen if time is not None]
-    assert sums(buckets) == (len(dated), dated.count("blocked"), dated.count("monitored"))
-    assert len(buckets) <= most
-    assert bool(buckets) == bool(dated)
+def test_a_timeline_takes_the_finest_unit_that_fits(seconds: int, unit: str, number: int) -> None:
+    timeline = timeline_of((MONDAY, "blocked"), (MONDAY + seconds, "other"))
+    assert (timeline.unit.name, len(timeline.starts)) == (unit, number)
 
 
-def test_a_log_without_times_has_none() -> None:
-    assert timeline(report_of([(None, "blocked")], "UTC"), 24) == []
-    assert timeline(report_of([], "UTC"), 24) == []
+def test_all_times_that_a_log_can_have_fit() -> None:
+    timeline = timeline_of((0, "other"), (LAST, "blocked"), zone="Pacific/Kiritimati")
+    assert len(timeline.starts) <= MOST_BARS
+    assert sum(map(sum, values(timeline).values())) == 2
 
 
-DAY = "2026-11-23"
-LENGTHS = [
-    pytest.param("2026-11-23T09:30", "2026-11-23T09:30:01", ["Mon 11-23 09:00"], id="a second"),
-    pytest.param("2026-11-23T09:59:59", "2026-11-23T10:00", ["Mon 11-23 09:00", "Mon 11-23 10:00"], id="two hours"),
-    pytest.param("2026-11-23T22:10", "2026-11-24T00:10", ["Mon 11-23 22:00", "Mon 11-23 23:00", "Tue 11-24 00:00"],
-                 id="over midnight"),
-    pytest.param("2026-11-23T09:00", "2026-11-23T17:00", [f"Mon 11-23 {n:02}:00" for n in range(9, 18)],
-                 id="as many as fit"),
-    pytest.param("2026-11-23T09:00", "2026-11-23T18:30", [f"Mon 11-23 {n:02}:00" for n in range(8, 20, 2)],
-                 id="even hours"),
-    pytest.param("2026-11-23T09:00", "2026-11-26T09:00", [f"{d} 00:00" if h == 0 else f"{d} 12:00"
-                 for d in ("Mon 11-23", "Tue 11-24", "Wed 11-25", "Thu 11-26") for h in (0, 12)][:7], id="half days"),
-    pytest.param("2026-11-23T09:00", "2026-11-29T09:00", [f"{d} 2026-11-{n}" for n, d in
-                 enumerate(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], 23)], id="days"),
-]  # fmt: skip
+def test_there_is_no_timeline_without_times() -> None:
+    tally = Tally(requests=3)
+    tally.by_hour.count(OTHERS, 3)
+    assert make_timeline(Tally(), "UTC", MOST_BARS) is None
+    assert make_timeline(tally, "UTC", MOST_BARS) is None
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Europe/Brussels"])
-@pytest.mark.parametrize(("first", "last", "labels"), LENGTHS)
-def test_stretches_begin_where_a_clock_would_have_them_begin(
-    zone: str, first: str, last: str, labels: list[str]
-) -> None:
-    buckets = timeline(report_of([(at(first, zone), ""), (at(last, zone), "")], zone), 10)
-    assert [own.label for own in buckets] == labels
-    assert buckets[0].requests >= 1
-    assert sums(buckets) == (2, 0, 0)
+def test_what_is_neither_blocked_nor_monitored_is_other() -> None:
+    timeline = timeline_of((MONDAY, "blocked"), (MONDAY, "other"), (MONDAY, "denied"), (MONDAY + 2 * HOUR, "monitored"))
+    assert values(timeline) == {"blocked": (1, 0, 0), "monitored": (0, 0, 1), "other": (2, 0, 0)}
+    assert timeline.highest == 3
+    assert [name for name, _ in timeline.rows()] == ["Mon 2026-11-23 00:00", "Mon 2026-11-23 02:00"]
+    assert timeline.only(("monitored",)).series == (Series("monitored", (0, 0, 1)),)
 
 
-def test_the_hour_that_comes_twice_is_one_stretch() -> None:
-    """25 October 2026, Brussels: 2:30 comes twice."""
-    times = [at("2026-10-25T01:30", "Europe/Brussels") + 3600 * n for n in range(4)]
-    buckets = timeline(report_of([(time, "blocked") for time in times], "Europe/Brussels"), 24)
-    assert [(own.label[-5:], own.blocked) for own in buckets] == [("01:00", 1), ("02:00", 2), ("03:00", 1)]
+@pytest.mark.parametrize(
+    ("zone", "label"),
+    [
+        ("UTC", "Mon 2026-11-23 00:00"),
+        ("Europe/Brussels", "Mon 2026-11-23 01:00"),
+        ("America/Los_Angeles", "Sun 2026-11-22 16:00"),
+        ("Asia/Kolkata", "Mon 2026-11-23 05:00"),
+    ],
+)
+def test_labels_are_by_the_clock_on_the_wall(zone: str, label: str) -> None:
+    assert timeline_of((MONDAY, "blocked"), zone=zone).labels == [label]
 
 
-def test_the_hour_that_is_skipped_is_empty() -> None:
-    """29 March 2026, Brussels: there is no 2:30."""
-    times = [at("2026-03-29T01:30", "Europe/Brussels") + 3600 * n for n in range(2)]
-    buckets = timeline(report_of([(time, "blocked") for time in times], "Europe/Brussels"), 24)
-    assert [(own.label[-5:], own.blocked) for own in buckets] == [("01:00", 1), ("02:00", 0), ("03:00", 1)]
+@pytest.mark.parametrize(
+    ("day", "hours", "numbers"),
+    [
+        ("2026-10-25", 25, {2: 2}),  # the hour from two to three comes twice
+        ("2026-03-29", 23, {2: 0}),  # and does not come at all
+    ],
+)
+def test_when_the_clocks_change(day: str, hours: int, numbers: dict[int, int]) -> None:
+    midnight = instant_of(datetime.fromisoformat(day), "Europe/Brussels")
+    timeline = timeline_of(*((midnight + n * HOUR, "blocked") for n in range(hours)), zone="Europe/Brussels")
+    assert values(timeline)["blocked"] == tuple(numbers.get(hour, 1) for hour in range(24))
 
 
-def test_hours_that_were_put_together_are_in_no_stretch() -> None:
-    report = report_of([(at("2026-11-23T09:30", "UTC"), "blocked")], "UTC")
-    report.outcome.tally.by_hour.count(OTHERS, 5)
-    assert sums(timeline(report, 24)) == (1, 1, 0)
+@pytest.mark.parametrize(
+    ("seconds", "most", "shown"),
+    [
+        (30 * HOUR, 12, {"00:00": False, "04:00": True, "Mon 23 Nov": True, "Tue 24 Nov": True, "05:00": False}),
+        (3 * DAY, 4, {"Mon 23 Nov": True, "Thu 26 Nov": True, "12:00": False}),
+        (30 * DAY, 12, {"23 Nov": True, "30 Nov": True, "24 Nov": False}),
+        (3 * YEAR, 4, {"Jan 2027": True, "Jan 2028": True, "Nov 2026": False}),
+        (60 * YEAR, 12, {"2030": True, "2031": False}),
+    ],
+)
+def test_ticks_are_at_round_times(seconds: int, most: int, shown: dict[str, bool]) -> None:
+    ticks = timeline_of((MONDAY, "blocked"), (MONDAY + seconds, "blocked")).ticks(most)
+    assert {text: text in ticks for text in shown} == shown
+    assert 1 < len(list(filter(None, ticks))) <= most + 1
+
+
+requests_made = st.lists(
+    st.tuples(st.floats(0, LAST) | st.floats(MONDAY, MONDAY + 40 * DAY), st.sampled_from(SERIES)), min_size=1
+)
+
+
+ZONES = ["UTC", "Europe/Brussels", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia", "Antarctica/Casey"]
+
+
+@given(requests_made, st.sampled_from(ZONES))
+@example([(1267714800 - 1000, "blocked"), (1267714800 + 1000, "other")], "Antarctica/Casey")  # the clock goes back 3 h
+@example([(1325239200 - 1000, "blocked"), (1325239200 + 1000, "other")], "Pacific/Apia")  # a day that was not there
+def test_no_request_gets_lost(requests: list[tuple[float, str]], zone: str) -> None:
+    timeline = timeline_of(*requests, zone=zone)
+    assert len(timeline.starts) == len(timeline.labels) == len(timeline.ticks(4)) <= MOST_BARS
+    assert len(set(timeline.starts)) == len(timeline.starts)
+    for series in timeline.series:
+        assert series.total == sum(outcome == series.name for _, outcome in requests)
+    assert sum(sum(numbers) for _, numbers in timeline.rows()) == len(requests)
+
+
+@pytest.mark.parametrize("most", [3, 24, 32, 200])
+@pytest.mark.parametrize("seconds", [0, HOUR, 30 * HOUR, 9 * DAY, 200 * DAY, 20 * YEAR])
+def test_there_are_no_more_bars_than_asked_for(most: int, seconds: int) -> None:
+    timeline = make_timeline(tally_of((MONDAY, "blocked"), (MONDAY + seconds, "other")), "Europe/Brussels", most)
+    assert timeline is not None
+    assert len(timeline.starts) <= max(most, 4)

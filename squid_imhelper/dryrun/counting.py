@@ -28,9 +28,9 @@ from squid_imhelper.squid.layout import Field
 SHOWN: Final = 200
 """Characters of a line or a URL that are kept as an example."""
 
-Gap = Literal["time", "client", "client_name", "user", "user_agent", "content_type", "query"]
-"""What a log does not tell of a request; `client_name` is a name in place of an address, `query` one that is cut off
-and on which the decision hangs."""
+Gap = Literal["time", "client", "client_name", "user", "acl_only", "user_agent", "content_type", "query"]
+"""What a log does not tell of a request. `client_name` is a name in place of an address, `acl_only` what a rewriter
+does not see (user agent and content type), `query` one that is cut off and on which the decision hangs."""
 
 
 class Note(NamedTuple):
@@ -147,9 +147,11 @@ class Counter:
             yield "client" if seen.client == NOTHING else "client_name"
         if request.user is None:
             yield "user"
-        if request.user_agent is None:
+        if self._unseen:
+            yield "acl_only"
+        elif request.user_agent is None:
             yield "user_agent"
-        if request.content_type is None:
+        if not self._unseen and request.content_type is None:
             yield "content_type"
         if seen.asked.endswith("?") and decision.action != "block" and self._whatever_query.blocks(request, now):
             yield "query"

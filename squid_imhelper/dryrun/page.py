@@ -1,8 +1,7 @@
 """The report as one page of HTML that needs nothing but itself: no network, no other file, and no script to be read.
 
-Names, URLs and lines come from logs, and from whoever wrote into them. `tag` is the way to markup here, and escapes
-what is not markup already; attributes hold the page's own words and numbers, and URLs are text, never links. The page's
-Content-Security-Policy allows its own script, by its digest, and nothing else.
+Attributes hold the page's own words and numbers, and URLs are text, never links. The page's Content-Security-Policy
+allows its own script, by its digest, and nothing else.
 """
 
 import base64
@@ -10,47 +9,33 @@ import hashlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from html import escape
 from string import Template
-from typing import Final, NamedTuple
+from typing import Final
 
 from squid_imhelper.base.schedule import on_the_wall
-from squid_imhelper.dryrun.charts import NARROW, WIDE, Series, Size, draw_bars, draw_timeline, make_timeline
+from squid_imhelper.dryrun.charts import NARROW, WIDE, Size, draw_bars, draw_timeline
+from squid_imhelper.dryrun.markup import Column, Html, escaped, make_table, tag
 from squid_imhelper.dryrun.report import Report
 from squid_imhelper.dryrun.tally import NOTHING, OTHERS, OUTCOMES, Counts
+from squid_imhelper.dryrun.timeline import Series, make_timeline
 from squid_imhelper.logs.logfiles import STDIN, LogFile
-from squid_imhelper.offline.check import printable
 
 CASES: Final = 2_000
 RANKED: Final = 25
 CHANGED: Final = 10
 CHARTED: Final = 12
-"""Rows of the table of cases, of those of clients and hosts, of those about changes; services in the chart."""
+MOST_BARS: Final = 105
+"""Rows of the table of cases, of those of clients and hosts, of those about changes; services in a chart; its bars."""
 _NAMED: Final = 3
-_LOW: Final = 3  # what is so much lower than all requests gets a chart of its own
+_LOW: Final = 3  # what is so much lower than all gets a chart of its own
 _BY_SERVICE: Final = "Requests by service"
-_SHOWN_AS: Final = ("blocked", "monitored", "denied by Squid", "newly blocked", "newly allowed")
-_OUTCOMES: Final = dict(zip(OUTCOMES, _SHOWN_AS, strict=True))
+_OUTCOMES: Final = {name: name.replace("_", " ").replace("denied", "denied by Squid") for name in OUTCOMES}
 _CHANGES: Final = {
     "newly_blocked": "let through so far, and would be blocked",
     "newly_allowed": "blocked so far, and would be let through",
 }
 _HIT: Final = ("blocked", "monitored")
 _NONE: Final = {"Service": "no messenger", "Rule": "no rule", "Client": "not told", "Host": "none"}
-
-
-class Html(str):
-    """Markup that is meant as such. Any other text is escaped when it is put into a page."""
-
-
-def tag(name: str, *content: str, **attributes: str) -> Html:
-    """An element; the attribute `class_` stands for `class`, `aria_label` for `aria-label`."""
-    words = "".join(f' {key.rstrip("_").replace("_", "-")}="{_safe(value)}"' for key, value in attributes.items())
-    return Html(f"<{name}{words}>{''.join(map(_safe, content))}</{name}>")
-
-
-def _safe(text: str) -> str:
-    return text if isinstance(text, Html) else escape(printable(text))
 
 
 def render_page(report: Report, version: str) -> str:
@@ -67,7 +52,7 @@ def render_page(report: Report, version: str) -> str:
     script = _part("page.js")
     return Template(_part("page.html")).substitute(
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        title=_safe(f"Dry run of {report.policy}"),
+        title=escaped(f"Dry run of {report.policy}"),
         style=_part("page.css"),
         body="\n".join(body),
         script=script,
@@ -104,38 +89,16 @@ def _value(kind: str, value: str, report: Report) -> str:
     if value == NOTHING:
         return tag("span", _NONE[kind], class_="none")
     if kind == "Service" and value in report.names:
-        return Html(f"{_safe(report.names[value])} {tag('code', value)}")
+        return Html(f"{escaped(report.names[value])} {tag('code', value)}")
     return value
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-class Column(NamedTuple):
-    """A title, and what its cells hold: n numbers, s shares, t times, u URLs or lines, "" any other text."""
-
-    title: str
-    kind: str = ""
-
-
-def _table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], last: Sequence[str] = ()) -> Html:
-    kinds = " ".join(f"{column.kind}{place}" for place, column in enumerate(columns, 1) if column.kind)
-    parts = (
-        tag("caption", caption),
-        tag("thead", tag("tr", *(tag("th", column.title, scope="col", class_=column.kind) for column in columns))),
-        tag("tbody", *map(_row, rows)),
-        tag("tfoot", _row(last)) if last else "",
-    )
-    return tag("div", tag("table", *parts, class_=kinds), class_="box")
-
-
-def _row(cells: Sequence[str]) -> Html:
-    return Html(f"{tag('tr', tag('th', cells[0], scope='row'), *(tag('td', cell) for cell in cells[1:]))}\n")
-
-
 def _bar(part: int, whole: int) -> Html:
     filled = tag("i", style=f"width:{100 * part / max(whole, 1):.1f}%")
-    return Html(tag("span", filled, class_="bar", aria_hidden="true") + _safe(_share(part, whole)))
+    return Html(tag("span", filled, class_="bar", aria_hidden="true") + escaped(_share(part, whole)))
 
 
 Details = Mapping[Column, Callable[[str], str]]
@@ -169,7 +132,7 @@ def _ranking(kind: str, report: Report, outcomes: Sequence[str], most: int, deta
         rest = [sum(part.values()) - sum(part.get(key, 0) for key in keys) for part in parts]
         last = ["all others", *cells(rest), *("" for _ in details)]
     caption = f"{_number(len(both), kind.lower())}, {_number(total, 'request')} {_OUTCOMES[outcomes[0]]}"
-    return _table(caption, [*columns, *details], rows, last)
+    return make_table(caption, [*columns, *details], rows, last)
 
 
 def _added(parts: Iterable[Counts]) -> Counts:
@@ -207,7 +170,9 @@ def _head(report: Report) -> Iterator[Html]:
     yield tag("dl", *pairs, class_="facts")
     columns = (Column("Log"), Column("Format"), Column("Lines", "n"), Column("Skipped", "n"))
     rows = ((*_log(file.log), f"{file.lines:,}", f"{file.skipped:,}") for file in files)
-    yield tag("details", tag("summary", _number(len(files), "log")), _table("The logs that were read", columns, rows))
+    yield tag(
+        "details", tag("summary", _number(len(files), "log")), make_table("The logs that were read", columns, rows)
+    )
 
 
 def _log(log: LogFile) -> tuple[str, str]:
@@ -254,7 +219,7 @@ def _summary(report: Report) -> Iterator[Html]:
 
 def _time(report: Report) -> Iterator[Html]:
     tally = report.outcome.tally
-    timeline = make_timeline(tally, report.zone)
+    timeline = make_timeline(tally, report.zone, MOST_BARS)
     if timeline is None:
         return
     per, hit = f"per {timeline.unit.name}", timeline.only(_HIT)
@@ -266,7 +231,9 @@ def _time(report: Report) -> Iterator[Html]:
         yield _figure(caption, shown.series, partial(draw_timeline, shown, caption))
     columns = [Column("From"), *(Column(series.name.capitalize(), "n") for series in timeline.series)]
     rows = ([label, *(f"{number:,}" for number in numbers)] for label, numbers in timeline.rows())
-    table = _table(f"Times in {report.zone}; other requests are let through, or denied by Squid itself", columns, rows)
+    table = make_table(
+        f"Times in {report.zone}; other requests are let through, or denied by Squid itself", columns, rows
+    )
     yield tag("details", tag("summary", "The numbers as a table"), table)
     if OTHERS in tally.by_hour:
         yield tag("p", f"Hours with few requests are not shown ({tally.by_hour[OTHERS]:,} requests).", class_="muted")
@@ -336,7 +303,7 @@ def _changes(report: Report) -> Iterator[Html]:
                 (_value("Service", case.service, report), case.client, case.host, f"{row.count:,}", row.url)
                 for case, row in part.top_rows(CHANGED)
             )
-            yield _table(f"Examples of what is {what}", columns, rows)
+            yield make_table(f"Examples of what is {what}", columns, rows)
 
 
 def _collateral(report: Report) -> Iterator[Html]:
@@ -361,7 +328,7 @@ def _lines(report: Report) -> Iterator[Html]:
         if examples:
             first = f", the first {len(examples)} of them" if number > len(examples) else ""
             rows = ((f"{one.path}:{one.line}", one.reason, one.text) for one in examples)
-            yield _table(f"{_number(number, what)} could not be {done}{first}", columns, rows)
+            yield make_table(f"{_number(number, what)} could not be {done}{first}", columns, rows)
 
 
 def _cases(report: Report) -> Iterator[Html]:
@@ -378,7 +345,7 @@ def _cases(report: Report) -> Iterator[Html]:
     )
     known = sum(len(parts[name].rows) for name in OUTCOMES)
     shown = f"The {CASES:,} most frequent of {known:,} cases" if known > CASES else _number(known, "case")
-    yield _table(f"{shown}, times in {report.zone}", _CASE_COLUMNS, rows)
+    yield make_table(f"{shown}, times in {report.zone}", _CASE_COLUMNS, rows)
 
 
 _CASE_COLUMNS: Final = (

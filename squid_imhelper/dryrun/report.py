@@ -78,6 +78,12 @@ def _content_types(tally: Tally, program: Program) -> Iterator[str]:
     yield from _gap("content_type", "the content type", _told_by(Kind.CONTENT_TYPE, program), [], tally)
 
 
+def _for_an_acl_only(tally: Tally, program: Program) -> Iterator[str]:
+    services = sorted({*_told_by(Kind.USER_AGENT, program), *_told_by(Kind.CONTENT_TYPE, program)})
+    rules = [rule.name for rule in program.rules if rule.user_agents is not None]
+    yield from _gap("acl_only", "user agent and content type", services, rules, tally, "A rewriter does not see")
+
+
 def _clients(tally: Tally, program: Program) -> Iterator[str]:
     rules = [rule.name for rule in program.rules if rule.clients is not None]
     yield from _gap("client", "the client", [], rules, tally)
@@ -88,7 +94,9 @@ def _users(tally: Tally, program: Program) -> Iterator[str]:
     yield from _gap("user", "the user", [], [rule.name for rule in program.rules if rule.users is not None], tally)
 
 
-def _gap(gap: str, what: str, services: list[str], rules: list[str], tally: Tally) -> Iterator[str]:
+def _gap(
+    gap: str, what: str, services: list[str], rules: list[str], tally: Tally, who: str = "The log does not tell"
+) -> Iterator[str]:
     """Says what cannot be seen for want of something, where it can change the answer."""
     number, asked = tally.gaps.get(gap, 0), tally.requests - tally.without_request
     if not number or not (services or rules):
@@ -99,7 +107,7 @@ def _gap(gap: str, what: str, services: list[str], rules: list[str], tally: Tall
     if rules:
         parts.append(f"{'rule' if len(rules) == 1 else 'rules'} {_listed([repr(name) for name in rules])} cannot hold")
     share = "any request" if number == asked else f"{number:,} of {asked:,} requests"
-    yield f"The log does not tell {what} of {share}: {', and '.join(parts)}."
+    yield f"{who} {what} of {share}: {', and '.join(parts)}."
 
 
 def _queries(tally: Tally, _: Program) -> Iterator[str]:
@@ -134,8 +142,8 @@ def _denied(tally: Tally, _: Program) -> Iterator[str]:
     if tally.denied:
         own = " (its own work, if it was in force when the log was written)" if blocked else ""
         yield (
-            f"Squid had itself denied {tally.denied:,} {_requests(tally.denied)}: they stay so, and are not counted "
-            f"as blocked. The policy would block {f'{blocked:,}' if blocked else 'none'} of them{own}."
+            f"{tally.denied:,} {_requests(tally.denied)} {_were(tally.denied)} denied by Squid itself, and not counted "
+            f"as blocked. Of these, the policy would block {f'{blocked:,}' if blocked else 'none'}{own}."
         )
 
 
@@ -149,8 +157,8 @@ def _failed(tally: Tally, program: Program) -> Iterator[str]:
 
 def _without_request(tally: Tally, _: Program) -> Iterator[str]:
     if number := tally.without_request:
-        connections = "connection" if number == 1 else "connections"
-        yield f"On {number:,} {connections} nothing was asked for that Squid understood."
+        lines = "line names" if number == 1 else "lines name"
+        yield f"{number:,} {lines} no host (error: URLs, or a path alone): nothing was asked for that could be decided."
 
 
 def _dry_run(_: Tally, program: Program) -> Iterator[str]:
@@ -187,6 +195,7 @@ _NOTES: Final[tuple[Callable[[Tally, Program], Iterator[str]], ...]] = (
     _dry_run,
     _user_agents,
     _content_types,
+    _for_an_acl_only,
     _clients,
     _users,
     _queries,

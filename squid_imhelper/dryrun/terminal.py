@@ -10,13 +10,13 @@ from rich.text import Text
 from squid_imhelper.base.schedule import on_the_wall
 from squid_imhelper.dryrun.report import Report
 from squid_imhelper.dryrun.tally import Breakdown, Counts, Example, Tally
-from squid_imhelper.dryrun.timeline import Bucket, timeline
+from squid_imhelper.dryrun.timeline import make_timeline
 from squid_imhelper.offline.check import printable
 
 _MOST: Final = 10
 """Lines of a table; the HTML report and `--json` have the rest."""
 _BAR: Final = 24
-_BUCKETS: Final = 24
+_MOST_BARS: Final = 32
 _COLUMN: Final = 60
 """Characters of a host or a URL that are shown."""
 _STYLES: Final = {"blocked": "red", "monitored": "yellow", "newly_blocked": "red", "newly_allowed": "green"}
@@ -156,22 +156,21 @@ def _cases(breakdown: Breakdown, report: Report) -> RenderableType | None:
 
 
 def _timeline(report: Report) -> RenderableType | None:
-    buckets = timeline(report, _BUCKETS)
-    if not buckets:
+    timeline = make_timeline(report.outcome.tally, report.zone, _MOST_BARS)
+    if timeline is None:
         return None
-    table = _table("from", "requests", "blocked", "")
-    most = max(bucket.requests for bucket in buckets)
-    for bucket in buckets:
-        table.add_row(bucket.label, f"{bucket.requests:,}", f"{bucket.blocked:,}", _stacked(bucket, most))
+    table = _table(f"{timeline.unit.name} from", "requests", "blocked", "")
+    for label, (blocked, monitored, other) in timeline.rows():
+        requests = blocked + monitored + other
+        table.add_row(label, f"{requests:,}", f"{blocked:,}", _stacked(blocked, monitored, requests, timeline.highest))
     return table
 
 
-def _stacked(bucket: Bucket, most: int) -> Text:
-    width = round(_BAR * bucket.requests / most) if most else 0
-    marked = [_at_least_one(_BAR * number / most, number) for number in (bucket.blocked, bucket.monitored)]
+def _stacked(blocked: int, monitored: int, requests: int, most: int) -> Text:
+    marked = [_at_least_one(_BAR * number / most, number) for number in (blocked, monitored)]
     text = Text("█" * marked[0], style=_STYLES["blocked"])
     text.append("▓" * marked[1], style=_STYLES["monitored"])
-    return text.append("░" * max(0, width - sum(marked)), style="dim")
+    return text.append("░" * max(0, round(_BAR * requests / most) - sum(marked)), style="dim")
 
 
 def _bar(number: int, total: int, outcome: str) -> Text:

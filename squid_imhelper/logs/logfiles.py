@@ -5,6 +5,7 @@ whatever is counted block by block comes out the same, however many processes th
 """
 
 import io
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ BLOCK: Final = MAX_LINE
 """Bytes of a block; a line that is longer is cut off there."""
 _PIECE: Final = 1 << 13
 """Bytes that are read at a time: of a compressed file that is cut off, so many at most are lost."""
+_FIRST_LINES: Final = 20
+"""Lines of a stream by which its format is told."""
 _PAUSE: Final = 0.25
 """Seconds between two looks at a growing file."""
 
@@ -97,10 +100,16 @@ class _Stream(NamedTuple):
 
 
 def format_of(sample: bytes, log_format: LogFormat | None, zone: str) -> LogFormat | None:
-    """Returns the format of a log by its beginning, as far as it is not given; None where none fits."""
-    if log_format is None:
-        return recognise(sample, zone)
-    return table_format(sample, zone) if log_format.name == "tsv" else log_format
+    """Returns the format of a log by its beginning, as far as it is not given; None where none fits.
+
+    Of blank lines and comments Squid's own says as much as any other.
+    """
+    if log_format is not None:
+        return table_format(sample, zone) if log_format.name == "tsv" else log_format
+    lines = sample.split(b"\n")
+    if sample and not any(line.strip() and not line.startswith(b"#") for line in lines):
+        return LogFormat("squid", zone=zone)
+    return recognise(sample, zone)
 
 
 class Logs:
@@ -116,8 +125,9 @@ class Logs:
         Raises:
             ImhelperError: one is named twice.
         """
-        for path in paths:
-            if paths.count(path) > 1:
+        real = [os.path.realpath(path) if path != STDIN else STDIN for path in paths]
+        for path, place in zip(paths, real, strict=True):
+            if real.count(place) > 1:
                 raise ImhelperError(f"{path} is named twice")
         logs = [self._look_at(path, log_format, zone) for path in paths]
         dated = iter(sorted((log for log in logs if log.first is not None), key=lambda log: log.first or 0.0))
@@ -138,7 +148,7 @@ class Logs:
             if path == STDIN or Path(path).is_fifo() or Path(path).is_char_device():
                 file = self._open_stream(path)
                 content = unpacked(file)
-                self._streams[path] = _Stream(_beginning(content), content, file)
+                self._streams[path] = _Stream(_beginning(content, _FIRST_LINES), content, file)
                 return self._streams[path].beginning, 0
             with open_content(Path(path)) as (content, file):
                 return _beginning(content), os.fstat(file.fileno()).st_size
@@ -223,12 +233,17 @@ def _is_replaced(path: Path, file: BinaryIO) -> bool:
     return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
 
-def _beginning(content: io.BufferedReader) -> bytes:
-    """Returns what can be read of the first SAMPLE bytes; where nothing can, whatever is wrong is raised."""
+def _beginning(content: io.BufferedReader, lines: float = math.inf) -> bytes:
+    """Returns what can be read of the first SAMPLE bytes; where nothing can, whatever is wrong is raised.
+
+    Of a stream, on which more may be long in coming, so many lines are enough.
+    """
     pieces = b""
     try:
         while len(pieces) < SAMPLE and (piece := content.read1(SAMPLE - len(pieces))):
             pieces += piece
+            if pieces.count(b"\n") >= lines:
+                break
     except Exception:  # whoever reads it to its end will be told
         if not pieces:
             raise
