@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -288,17 +287,6 @@ def test_a_process_that_was_killed_is_told_in_a_sentence(write: Callable[[str, b
         pytest.raises(ImhelperError, match=r"^a process that counted has been killed; is there too little memory\?$"),
     ):
         replayed(path, counting=workers.count)
-
-
-def test_a_block_that_was_lost_with_the_processes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool of Python's may forget what it is given in the very moment in which it breaks."""
-    with Workers(2, make_counter) as workers:
-        submit = workers._pool.submit
-        monkeypatch.setattr(workers._pool, "submit", lambda own, *rest: Future() if rest else submit(own))
-        os.kill(children()[0], signal.SIGKILL)
-        with pytest.raises(ImhelperError, match="a process that counted has been killed"):
-            list(workers.count([Task(0, "a", SQUID, line(0), 0)]))
-    assert children() == []
 
 
 def children() -> list[int]:

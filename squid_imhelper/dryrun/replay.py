@@ -7,13 +7,11 @@ last digit, however many processes there are. No more blocks than two for each p
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Final, NamedTuple
 
@@ -24,9 +22,7 @@ from squid_imhelper.logs.accesslog import LogFormat
 from squid_imhelper.logs.logfiles import UNKNOWN, LogFile, Logs, Progress, follow, format_of
 
 AHEAD: Final = 2
-"""Blocks for each process that are read before they are asked for."""
-_PATIENCE: Final = 1.0
-"""Seconds behind which is asked whether the processes are still there."""
+"""Blocks for each process that may be counted before the first of them is."""
 
 
 @dataclass(slots=True)
@@ -172,67 +168,89 @@ def counted_here(counter: Counter) -> Counting:
     return count
 
 
-_counter: Counter
-
-
 class Workers:
-    """Processes that count. They are started at once, before anything else has threads."""
+    """Processes that count. They are started at once, before anything else has threads, and end with this one."""
 
     def __init__(self, jobs: int, make_counter: Callable[[], Counter]) -> None:
-        self._jobs = jobs
-        self._pool = ProcessPoolExecutor(jobs, get_context("fork"), _start_worker, (make_counter,))
-        self._pool.submit(int)
-        # Python 3.11.2 waits for ever, behind a process that was killed, to have its block taken: but for this end of
-        # their pipe, which only they need, there is nobody left who could.
-        self._pool._call_queue._reader.close()  # type: ignore[attr-defined]
+        context = get_context("fork")
+        self._idle: list[Connection] = []
+        self._processes = []
+        for _ in range(jobs):
+            ours, its = context.Pipe()
+            process = context.Process(target=_work, args=(its, [*self._idle, ours], make_counter), daemon=True)
+            process.start()
+            its.close()
+            self._idle.append(ours)
+            self._processes.append(process)
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        for process in active_children():  # a pool that broke while it was given a task may leave some behind
+        for process in self._processes:
             process.terminate()
+            process.join()
 
     def count(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Tally]]:
-        """Counts in all of them, and yields the tallies in the order of the tasks.
+        """Counts in all of them, and yields the tallies in the order of the tasks. When stopped, it ends what is begun.
 
         Raises:
             ImhelperError: a process has been killed.
         """
-        waiting: deque[tuple[Task, Future[Tally]]] = deque()
+        begun: deque[_Begun] = deque()
+        busy: dict[Connection, _Begun] = {}
         try:
             for task in tasks:
-                waiting.append((task, self._pool.submit(_count, task)))
-                while waiting and (len(waiting) >= AHEAD * self._jobs or waiting[0][1].done()):
-                    yield self._next(waiting)
-            while waiting:
-                yield self._next(waiting)
-        except BrokenProcessPool:
+                begun.append(_Begun(task._replace(block=b"")))
+                connection = self._idle.pop()
+                busy[connection] = begun[-1]
+                connection.send(task)
+                self._collect(busy, 0)
+                yield from _finished(begun)
+                while not self._idle or len(begun) >= AHEAD * len(self._processes):
+                    self._collect(busy)
+                    yield from _finished(begun)
+            yield from self._rest(begun, busy)
+        except KeyboardInterrupt:
+            yield from self._rest(begun, busy)
+            raise
+        except (EOFError, ConnectionError):
             raise ImhelperError("a process that counted has been killed; is there too little memory?") from None
 
-    def _next(self, waiting: deque[tuple[Task, Future[Tally]]]) -> tuple[Task, Tally]:
-        task, future = waiting.popleft()
-        while not wait((future,), _PATIENCE).done:
-            self._pool.submit(int)  # raises where the pool broke, and forgot what it had just been given
-        return task._replace(block=b""), future.result()
+    def _rest(self, begun: deque["_Begun"], busy: dict[Connection, "_Begun"]) -> Iterator[tuple[Task, Tally]]:
+        while busy:
+            self._collect(busy)
+        yield from _finished(begun)
+
+    def _collect(self, busy: dict[Connection, "_Begun"], seconds: float | None = None) -> None:
+        """Takes the tallies that are there, or waits for one."""
+        for connection in set(busy).intersection(wait(list(busy), seconds)):
+            busy.pop(connection).tally = connection.recv()
+            self._idle.append(connection)
 
 
-def _start_worker(make_counter: Callable[[], Counter]) -> None:
-    """Ctrl-C goes to all processes of a terminal; the one that reads the log sees to it."""
-    global _counter  # noqa: PLW0603  # a process of a pool has no other place
+@dataclass(slots=True)
+class _Begun:
+    """A task without its block, and its tally when there is one."""
+
+    task: Task
+    tally: Tally | None = None
+
+
+def _finished(begun: deque[_Begun]) -> Iterator[tuple[Task, Tally]]:
+    """What is done, up to the first task that is not."""
+    while begun and begun[0].tally is not None:
+        yield begun[0].task, begun.popleft().tally  # type: ignore[misc]
+
+
+def _work(connection: Connection, others: list[Connection], make_counter: Callable[[], Counter]) -> None:
+    """Counts until the other end is closed. Ctrl-C goes to all processes; the one that reads the log sees to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    Thread(target=_end_with_parent, daemon=True).start()
-    _counter = make_counter()
-
-
-def _end_with_parent() -> None:
-    """A process of a pool whose parent was killed would wait for ever."""
-    if parent := parent_process():
-        parent.join()
-    signal.raise_signal(signal.SIGTERM)
-
-
-def _count(task: Task) -> Tally:
-    return _counter.count(task.block, task.log_format, task.path, task.before)
+    for other in others:
+        other.close()
+    counter = make_counter()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            task: Task = connection.recv()
+            connection.send(counter.count(task.block, task.log_format, task.path, task.before))
