@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
-from squid_imhelper.loading import build_program, load_engine, policy_name
+from squid_imhelper.loading import DEFAULT_POLICY, build_program, load_engine, policy_name
 
 if TYPE_CHECKING:
     from squid_imhelper.base.model import Circumstances
@@ -103,6 +103,8 @@ def run_lint(options: argparse.Namespace) -> int:
         verify_program(Path(name))
         print(f"{name}: every digest fits")
         return 0
+    if options.policy is None and name == BUILT_IN:
+        _warn(f"there is no {DEFAULT_POLICY}: this is about the built-in policy; --policy FILE names another")
     report = lint(name, load_catalogue(), time.time())
     for problem in report.problems:
         print(problem)

@@ -53,7 +53,7 @@ def run_replay(options: argparse.Namespace) -> int:
     if options.follow and files[-1].path == STDIN:
         raise ImhelperError("stdin cannot be followed; it is read to its end anyway")
     make_counter = partial(Counter, program, in_force, time.time(), rewriter=options.interface == "rewrite")
-    with _counting(options, make_counter) as counting, _watching(options, files) as (progress, watch):
+    with _counting(options, make_counter) as counting, _watching(options, files, zone) as (progress, watch):
         outcome = replay(logs, files, counting, progress, watch, grows=options.follow)
     if options.follow and outcome.ended_by == SIGINT:  # the usual end
         outcome.ended_by = 0
@@ -76,10 +76,10 @@ def _counting(options: argparse.Namespace, make_counter: Callable[[], object]) -
 
 
 @contextmanager
-def _watching(options: argparse.Namespace, files: "list[LogFile]") -> "Iterator[tuple[Progress, Watcher]]":
+def _watching(options: argparse.Namespace, files: "list[LogFile]", zone: str) -> "Iterator[tuple[Progress, Watcher]]":
     """What is seen while logs are read: new decisions of a log that grows, or else a bar on a terminal."""
     if options.follow:
-        yield lambda _: None, (_ignore if options.json else _print_news)
+        yield lambda _: None, (_ignore if options.json else partial(_print_news, zone))
     elif sys.stderr is not None and sys.stderr.isatty():
         from squid_imhelper.dryrun.progress import show_progress
 
@@ -93,10 +93,10 @@ def _ignore(_: "Outcome", __: "Tally") -> None:
     """Nobody looks."""
 
 
-def _print_news(_: "Outcome", tally: "Tally") -> None:
+def _print_news(zone: str, _: "Outcome", tally: "Tally") -> None:
     from squid_imhelper.dryrun.terminal import news
 
-    for line in news(tally):
+    for line in news(tally, zone):
         print(line, flush=True)
 
 

@@ -159,7 +159,7 @@ def test_an_explanation_is_one_more_key_in_json(run_cli: Run) -> None:
     assert found == [json.loads(line) for line in plain]
 
 
-EXPLANATION = {"request", "seen", "near", "rules", "winner", "remedies"}
+EXPLANATION = {"request", "seen", "near", "rules", "winner", "tunnel", "remedies"}
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["policy", "program"])

@@ -428,3 +428,20 @@ def test_any_input_can_be_explained(
     text = as_text(explanation)
     assert text.encode()
     assert all(c.isprintable() for c in text.replace("\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://www.facebook.com/messages/t/1", ("allow", None)),  # only the path tells
+        ("wss://www.facebook.com/messages/t/1", ("allow", None)),
+        ("http://www.facebook.com/messages/t/1", None),  # nothing is encrypted
+        ("https://web.whatsapp.com/", None),  # the host tells
+    ],
+)
+def test_what_only_decryption_shows_is_told(url: str, expected: tuple[str, str | None] | None) -> None:
+    program = load_engine("built-in", pytest.fail).program
+    found = Explainer(program, CATALOGUE).explain(url, Circumstances(), NOW)
+    assert found.finding.decision.action == "block"
+    assert (found.tunnel and (found.tunnel.action, found.tunnel.service)) == expected
+    assert ("where TLS is not decrypted" in as_text(found)) == (expected is not None)

@@ -73,7 +73,8 @@ CASES = [
         (Rule("all", "block"),),
         "http://a.example/",
         {"user": 'e"ve'},
-        'a new rule at the top: users = ["e\\"ve"], action = "allow"',
+        'a new rule at the top: users = ["e\\"ve"], sites = ["own"], action = "allow"; '
+        'below [sites]: own = { domains = ["a.example"] }',
         id="for this user",
     ),
     pytest.param(
@@ -81,21 +82,21 @@ CASES = [
         "meebo.com:443",
         {"method": "CONNECT", "sni": "www.meebo.com"},
         'a new rule at the top: sites = ["own_1"], action = "allow"; '
-        '[sites] own_1 = { domains = ["meebo.com", "www.meebo.com"] }',
+        'below [sites]: own_1 = { domains = ["meebo.com", "www.meebo.com"] }',
         id="for these names, in a list whose name is free",
     ),
     pytest.param(
         (Rule("all", "block"),),
         "http://[2001:db8::1]/",
         {},
-        'a new rule at the top: sites = ["own"], action = "allow"; [sites] own = { networks = ["2001:db8::1"] }',
+        'a new rule at the top: sites = ["own"], action = "allow"; below [sites]: own = { networks = ["2001:db8::1"] }',
         id="for an address",
     ),
     pytest.param(
         (BLOCK,),
         MEEBO,
         {},
-        'rule "b" (line 7) with except_sites = [..., "own"]; [sites] own = { domains = ["meebo.com"] }',
+        'rule "b" (line 7) with except_sites = [..., "own"]; below [sites]: own = { domains = ["meebo.com"] }',
         id="except it",
     ),
     pytest.param((OFFICE,), MEEBO, {}, "later, from Mon 2026-11-23 12:00 Europe/Brussels on", id="another time"),
@@ -202,7 +203,7 @@ CASES = [
     ),
     pytest.param(
         (), "http://a.example/", {},
-        'a new rule at the top: sites = ["own"], action = "block"; [sites] own = { domains = ["a.example"] }',
+        'a new rule at the top: sites = ["own"], action = "block"; below [sites]: own = { domains = ["a.example"] }',
         id="nothing that is known",
     ),
 ]  # fmt: skip

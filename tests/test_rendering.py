@@ -46,7 +46,7 @@ def test_json_is_that_of_check_with_one_more_key() -> None:
     found = json.loads(as_json(explanation))
     more = found.pop("explanation")
     assert found == json.loads(check.as_json(explanation.finding))
-    assert list(more) == ["request", "seen", "near", "rules", "winner", "remedies"]
+    assert list(more) == ["request", "seen", "near", "rules", "winner", "tunnel", "remedies"]
 
 
 def test_the_parts_of_an_explanation() -> None:

@@ -166,7 +166,7 @@ def test_nothing_that_a_terminal_obeys_comes_from_a_log(rule: str, client: str, 
     assert DANGEROUS.sub("?", shown) == shown
     codes = re.sub(r"\x1b\[[0-9;]*m", "", coloured(report))
     assert DANGEROUS.sub("?", codes) == codes
-    for told in news(tally):
+    for told in news(tally, "Asia/Tokyo"):
         assert told.isprintable()
     assert shown.count("\n") < 200
 
@@ -225,7 +225,7 @@ def test_what_has_just_come_up_is_told_in_lines() -> None:
         tally.outcomes["blocked"].count(Case("whatsapp", "no", "192.0.2.7", "h"), "http://h/", "host h", NOON)
     tally.outcomes["monitored"].count(Case("-", "watch", "192.0.2.70", "i"), "http://i/", "site s", None)
     tally.outcomes["denied"].count(Case("-", "watch", "192.0.2.70", "i"), "http://i/", "site s", None)
-    assert list(news(tally)) == [
-        "12:00:00Z  blocked    192.0.2.7        whatsapp              http://h/  x3  (no)",
+    assert list(news(tally, "Asia/Tokyo")) == [
+        "2026-11-23 21:00:00  blocked    192.0.2.7        whatsapp              http://h/  x3  (no)",
         "-  monitored  192.0.2.70       -                     http://i/  (watch)",
     ]

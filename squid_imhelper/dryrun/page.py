@@ -185,7 +185,8 @@ def _in_short(report: Report) -> str:
     if not tally.requests:
         return "There is no request in the logs."
     every = len(tally.by_client.keys() - {NOTHING, OTHERS})
-    clients = f", from {_known(blocked.by_client)} of {_number(every, 'client')}" if every else ""
+    of_all = f"{_known(tally.by_client)} {'client' if every == 1 else 'clients'}"
+    clients = f", from {_known(blocked.by_client)} of {of_all}" if every else ""
     some = f"{blocked.total:,} ({_share(blocked.total, tally.requests)}){clients}"
     text = f"Of {_number(tally.requests, 'request')}, this policy would block {some if blocked.total else 'none'}."
     if report.against:
@@ -298,9 +299,16 @@ def _changes(report: Report) -> Iterator[Html]:
         if part.total:
             kinds = ("Service", "Client", "Host")
             yield tag("div", *(_ranking(kind, report, [outcome], CHANGED, {}) for kind in kinds), class_="columns")
-            columns = [*map(Column, kinds), Column("Requests", "n"), Column("For example", "u")]
+            columns = [*map(Column, kinds), Column("Requests", "n"), Column("Told by"), Column("For example", "u")]
             rows = (
-                (_value("Service", case.service, report), case.client, case.host, f"{row.count:,}", row.url)
+                (
+                    _value("Service", case.service, report),
+                    case.client,
+                    case.host,
+                    f"{row.count:,}",
+                    row.evidence,
+                    row.url,
+                )
                 for case, row in part.top_rows(CHANGED)
             )
             yield make_table(f"Examples of what is {what}", columns, rows)

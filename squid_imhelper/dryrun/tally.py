@@ -29,6 +29,11 @@ class Counts(dict[str, int]):
             rare = [key for key in self if key not in kept and key != OTHERS]
             self.count(OTHERS, sum(self.pop(key) for key in rare))
 
+    @property
+    def known(self) -> int:
+        """How many values are counted one by one; there are more where some are counted together."""
+        return len(self) - (OTHERS in self)
+
     def top(self, number: int) -> list[tuple[str, int]]:
         """Returns the most frequent values with their counts, `(others)` aside."""
         ranked = sorted(self.items(), key=lambda item: (-item[1], item[0]))

@@ -1,7 +1,7 @@
 """The report of a dry run for a terminal: tables, bars and a timeline; plain text where there is none."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from squid_imhelper.base.schedule import on_the_wall
 from squid_imhelper.dryrun.report import Report
-from squid_imhelper.dryrun.tally import Breakdown, Counts, Example, Tally
+from squid_imhelper.dryrun.tally import OTHERS, Breakdown, Counts, Example, Tally
 from squid_imhelper.dryrun.timeline import make_timeline
 from squid_imhelper.offline.check import printable
 
@@ -46,8 +46,8 @@ def print_report(report: Report, console: Console) -> None:
     sections += [
         ("Also hit when these are blocked", _collateral(report)),
         ("To be known", _notes(report.notes)),
-        ("Lines that could not be read", _examples(tally.malformed)),
-        ("Requests that could not be decided", _examples(tally.failures)),
+        ("Lines that could not be read", _examples(tally.malformed, tally.skipped.get("malformed", 0))),
+        ("Requests that could not be decided", _examples(tally.failures, tally.failed)),
     ]
     for title, body in sections:
         if body is not None:
@@ -56,11 +56,11 @@ def print_report(report: Report, console: Console) -> None:
             console.print(body)
 
 
-def news(tally: Tally) -> Iterator[str]:
+def news(tally: Tally, zone: str) -> Iterator[str]:
     """Yields a line for each case that has just come up, as `--follow` shows them."""
     for outcome in ("blocked", "monitored"):
         for case, row in tally.outcomes[outcome].rows.items():
-            when = f"{on_the_wall(row.last, 'UTC'):%H:%M:%SZ}" if row.last is not None else "-"
+            when = f"{on_the_wall(row.last, zone):%Y-%m-%d %H:%M:%S}" if row.last is not None else "-"
             times = f"  x{row.count}" if row.count > 1 else ""
             yield printable(
                 f"{when}  {outcome:<9}  {case.client:<15}  {case.service:<20}  {row.url}{times}  ({case.rule})"
@@ -89,16 +89,14 @@ def _head(report: Report) -> Iterator[RenderableType]:
 def _totals(report: Report) -> Table:
     tally = report.outcome.tally
     blocked, monitored = (tally.outcomes[name] for name in ("blocked", "monitored"))
-    clients = len(blocked.by_client)
+    clients, too = blocked.by_client.known, tally.outcomes["denied"].total
+    more = "more than " if OTHERS in blocked.by_client else ""
+    share = _share(blocked.total, tally.requests)
     rows = [
         ("requests", tally.requests, ""),
-        (
-            "blocked",
-            blocked.total,
-            f"{_share(blocked.total, tally.requests)}, {clients:,} {_plural('client', clients)}",
-        ),
+        ("blocked", blocked.total, f"{share}, {more}{clients:,} {_plural('client', clients)}"),
         ("monitored", monitored.total, "let through and recorded"),
-        ("denied", tally.denied, "by Squid itself"),
+        ("denied", tally.denied, f"by Squid itself; of these, the policy would block {too:,}"),
         ("skipped", sum(tally.skipped.values()), ", ".join(f"{n:,} {kind}" for kind, n in tally.skipped.top(9))),
     ]
     table = Table.grid(padding=(0, 2))
@@ -115,8 +113,10 @@ def _totals(report: Report) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=True, padding=(0, 1))
     for name in columns:
-        right = name in ("blocked", "requests", "count", "share")
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right, header_style="dim")
+        right, bar = name in ("blocked", "requests", "count", "share", "of these"), not name
+        justify: Literal["left", "right"] = "right" if right else "left"
+        overflow: Literal["crop", "fold"] = "crop" if bar else "fold"
+        table.add_column(name, justify=justify, overflow=overflow, no_wrap=right or bar, header_style="dim")
     return table
 
 
@@ -127,18 +127,18 @@ def _counted(what: str, counts: Counts, total: int, report: Report | None = None
     for key, number in counts.top(_MOST):
         name = f"{report.name_of(key)} ({key})" if report and report.name_of(key) != key else key
         table.add_row(_text(name), f"{number:,}", _share(number, total), _bar(number, total, "blocked"))
-    return Group(table, *_left_out(len(counts) - _MOST))
+    return Group(table, *_left_out(counts))
 
 
 def _clients(blocked: Breakdown, requests: Counts) -> RenderableType | None:
     if not blocked.by_client:
         return None
-    table = _table("client", "blocked", "requests", "share", "")
+    table = _table("client", "blocked", "requests", "of these", "")
     for client, number in blocked.by_client.top(_MOST):
         of = requests.get(client, 0)
         share = _share(number, of) if of else ""
         table.add_row(_text(client), f"{number:,}", f"{of:,}", share, _bar(number, blocked.total, "blocked"))
-    return Group(table, *_left_out(len(blocked.by_client) - _MOST))
+    return Group(table, *_left_out(blocked.by_client))
 
 
 def _cases(breakdown: Breakdown, report: Report) -> RenderableType | None:
@@ -152,7 +152,7 @@ def _cases(breakdown: Breakdown, report: Report) -> RenderableType | None:
     services = ", ".join(f"{report.name_of(key)} {n:,}" for key, n in breakdown.by_service.top(_MOST))
     clients = ", ".join(f"{key} {n:,}" for key, n in breakdown.by_client.top(5))
     lines = [Text(printable(f"  services: {services}")), Text(printable(f"  clients: {clients}"))]
-    return Group(*lines, table, *_left_out(len(breakdown.rows) - _MOST))
+    return Group(*lines, table, *_and_more(len(breakdown.rows) - _MOST))
 
 
 def _timeline(report: Report) -> RenderableType | None:
@@ -185,7 +185,7 @@ def _collateral(report: Report) -> RenderableType | None:
     if not report.collateral:
         return None
     lines = [f"{own.name} ({own.count:,} blocked): {own.text}" for own in report.collateral[:_MOST]]
-    return Group(_bullets(lines), *_left_out(len(report.collateral) - _MOST))
+    return Group(_bullets(lines), *_and_more(len(report.collateral) - _MOST))
 
 
 def _notes(notes: Sequence[str]) -> RenderableType | None:
@@ -199,14 +199,20 @@ def _bullets(lines: Iterable[str]) -> RenderableType:
     return table
 
 
-def _examples(examples: Sequence[Example]) -> RenderableType | None:
+def _examples(examples: Sequence[Example], number: int) -> RenderableType | None:
     if not examples:
         return None
     lines = [f"  {own.path}:{own.line}: {own.reason}: {_cut(own.text)}" for own in examples[:_MOST]]
-    return Group(*(Text(printable(line)) for line in lines))
+    return Group(*(Text(printable(line)) for line in lines), *_and_more(number - len(lines)))
 
 
-def _left_out(number: int) -> Iterator[Text]:
+def _left_out(counts: Counts) -> Iterator[Text]:
+    yield from _and_more(counts.known - _MOST)
+    if number := counts.get(OTHERS):
+        yield Text(f"  and {number:,} requests of {OTHERS}", style="dim")
+
+
+def _and_more(number: int) -> Iterator[Text]:
     if number > 0:
         yield Text(f"  and {number:,} more", style="dim")
 

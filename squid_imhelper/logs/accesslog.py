@@ -51,6 +51,9 @@ _COMMON: Final = re.compile(
 )  # fmt: skip
 _PAIR: Final = re.compile(rb"[ \t]*+([0-9A-Fa-f.:]{3,45})" + _B + rb"((?:[a-z+.-]{2,20}://)?[^\s/.:]*+[.:]\S*+)[ \t]*+")
 
+_DEFINED: Final = re.compile(r"\s*logformat\s+[^\s%]+\s+")
+"""What stands before a definition in squid.conf."""
+
 DENIED: Final = b"DENIED"
 PROXY_AUTH_REQUIRED: Final = b"407"
 
@@ -117,6 +120,7 @@ def named_format(text: str, zone: str) -> LogFormat:
         ImhelperError: it is no name of one, and no definition that can be read.
     """
     if "%" in text:
+        text = _DEFINED.sub("", text)
         parse_logformat(text)
         return LogFormat("logformat", text, zone=zone)
     if text not in NAMES:

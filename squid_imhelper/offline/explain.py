@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from squid_imhelper.base.model import Circumstances, Flag, Request, Rule, Signature
-from squid_imhelper.base.urls import NOWHERE, normalise_host
+from squid_imhelper.base.errors import ImhelperError
+from squid_imhelper.base.model import Circumstances, Decision, Flag, Request, Rule, Signature
+from squid_imhelper.base.urls import NOWHERE, Target, normalise_host
 from squid_imhelper.matching.program import Program
 from squid_imhelper.offline.check import Finding, check
 from squid_imhelper.offline.nearby import Nearby, NearMiss
@@ -53,8 +54,9 @@ class Winner:
 class Explanation:
     """Everything that is known about one decision. `request` is None where no host is in the input.
 
-    `policy` and `compiled` are those of the Explainer. `now` is the instant for which it was asked, `zone` that in
-    which times are told, `timed` whether they matter.
+    `tunnel` is what is decided where TLS is not decrypted and only a tunnel to the host is seen, if that is something
+    else. `policy` and `compiled` are those of the Explainer. `now` is the instant for which it was asked, `zone` that
+    in which times are told, `timed` whether they matter.
     """
 
     finding: Finding
@@ -66,6 +68,7 @@ class Explanation:
     timed: bool
     dry_run: bool
     sni: str | None = None
+    tunnel: Decision | None = None
     unknown: tuple[Unknown, ...] = ()
     seen: tuple[SeenSignature, ...] = ()
     near: tuple[NearMiss, ...] = ()
@@ -140,6 +143,7 @@ class Explainer:
         return replace(
             explanation,
             winner=winner if finding.error else _winner(subject, is_open=is_open),
+            tunnel=_tunnel(subject),
             unknown=tuple(_unknown(request, circumstances, program.rules)),
             seen=tuple(self._seen(subject)),
             near=tuple(self._nearby.misses(request, seen)),
@@ -167,6 +171,21 @@ class Explainer:
         return f"off: {signature.flag} ({FLAG_NOTES[signature.flag]})"
 
 
+def _tunnel(subject: Subject) -> Decision | None:
+    """What is decided if the same host is asked for by CONNECT; None where that is the same, or all is seen anyway."""
+    request, decision = subject.case.request, subject.decision
+    if request.target.scheme not in _ENCRYPTED:
+        return None
+    target = Target("", request.target.host, request.target.port, None, "")
+    asked = request._replace(target=target, method="CONNECT", user_agent=None, content_type=None)
+    try:
+        found = subject.case.variants.decide(subject.with_rules(subject.rules, request=asked))
+    except ImhelperError:
+        return None
+    return found if (found.action, found.service) != (decision.action, decision.service) else None
+
+
+_ENCRYPTED: Final = ("https", "wss")
 _DOES: Final = {"block": "blocks", "allow": "allows", "monitor": "lets through and records"}
 
 

@@ -253,18 +253,23 @@ def _except(subject: Subject) -> Iterator[Proposal]:
 
 def _allow_before(subject: Subject) -> Iterator[Proposal]:
     request, service = subject.case.request, subject.decision.service
-    rule = Rule("new", "allow", services=frozenset({service}) if service else None)
-    words = f'services = ["{service}"], action = "allow"' if service else 'action = "allow"'
+    own = None if service else _list_of_names(subject)
+    if service:
+        rule, what = Rule("new", "allow", services=frozenset({service})), f'services = ["{service}"]'
+    elif own:
+        rule, what = Rule("new", "allow", sites=(own.name,)), f'sites = ["{own.name}"]'
+    else:
+        return
+    tables, more = (_tables(own), f"; {_definition(own)}") if own else ({}, "")
     if request.client is not None:
         version, number = as_number(request.client)
-        first = subject.with_first(replace(rule, clients=((version, number, number),)))
+        first = subject.with_first(replace(rule, clients=((version, number, number),)), sites=tables)
         client = interval_text((version, number, number))
-        yield Proposal(f'a new rule at the top: clients = ["{client}"], {words}', first)
+        yield Proposal(f'a new rule at the top: clients = ["{client}"], {what}, action = "allow"{more}', first)
     if request.user and request.user.isprintable():
-        first = subject.with_first(replace(rule, users=frozenset({request.user})))
-        yield Proposal(
-            f"a new rule at the top: users = [{json.dumps(request.user, ensure_ascii=False)}], {words}", first
-        )
+        first = subject.with_first(replace(rule, users=frozenset({request.user})), sites=tables)
+        user = json.dumps(request.user, ensure_ascii=False)
+        yield Proposal(f'a new rule at the top: users = [{user}], {what}, action = "allow"{more}', first)
     yield from _rule_for_site(subject, "allow")
 
 
@@ -338,7 +343,7 @@ def _definition(own: SiteList) -> str:
     """A list as it stands in a policy."""
     keys = {"domains": own.domains, "networks": tuple(map(interval_text, own.networks))}
     inner = ", ".join(f"{key} = {json.dumps(values)}" for key, values in keys.items() if values)
-    return f"[sites] {own.name} = {{ {inner} }}"
+    return f"below [sites]: {own.name} = {{ {inner} }}"
 
 
 _TO_LET_THROUGH: Final = (_at_another_time, _without_service, _allow_before, _except, _nearly)

@@ -35,6 +35,7 @@ def as_json(explanation: Explanation) -> str:
         ],
         "rules": [_rule(verdict, explanation) for verdict in explanation.rules],
         "winner": _winner(explanation),
+        "tunnel": _tunnel(explanation),
         "remedies": [
             {"change": remedy.change, "action": remedy.decision.action, "rule": remedy.decision.rule}
             for remedy in explanation.remedies
@@ -103,6 +104,11 @@ def _winner(explanation: Explanation) -> dict[str, object]:
     }
 
 
+def _tunnel(explanation: Explanation) -> dict[str, object] | None:
+    tunnel = explanation.tunnel
+    return {"action": tunnel.action, "service": tunnel.service, "rule": tunnel.rule} if tunnel else None
+
+
 def _iso(instant: float, explanation: Explanation) -> str:
     return on_the_wall(instant, explanation.zone).isoformat()
 
@@ -150,6 +156,9 @@ def _why(explanation: Explanation) -> Iterator[str]:
         yield f'rule "{winner.rule.name}" {f"({place}) " if place else ""}{winner.reason}'
     for name, until in winner.schedules:
         yield f"schedule {name} holds " + (f"until {_clock(until, explanation)}" if until else "all week")
+    if tunnel := explanation.tunnel:
+        it_is = f" ({tunnel.service})" if tunnel.service else ""
+        yield f"but where TLS is not decrypted, only a tunnel to the host is seen: {tunnel.action}{it_is}"
     if explanation.dry_run and explanation.finding.decision.action == "block":
         yield "dry run: it is let through, and only recorded"
 
