@@ -12,9 +12,12 @@ def main() -> int:
     """Runs one command and returns its exit status."""
     if {"acl", "rewrite"} & set(sys.argv):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
-    from squid_imhelper import cli
+    try:
+        from squid_imhelper import cli
 
-    return cli.main()
+        return cli.main()
+    except KeyboardInterrupt:  # while modules are still read
+        return 130
 
 
 if __name__ == "__main__":

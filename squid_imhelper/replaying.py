@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,11 +47,13 @@ def run_replay(options: argparse.Namespace) -> int:
     zone = common_zone(program.schedules.values())
     log_format = named_format(options.log_format, zone) if options.log_format else None
     if options.html:
-        _check_writable(Path(options.html))
+        _check_writable(Path(options.html), [*options.logs, policy, options.against or ""])
     logs = Logs(io.BufferedReader(io.FileIO(0, closefd=False)) if sys.stdin else None)
     files = logs.in_time_order(options.logs, log_format, zone)
-    if options.follow and files[-1].path == STDIN:
-        raise ImhelperError("stdin cannot be followed; it is read to its end anyway")
+    if options.follow and (files[-1].path == STDIN or not Path(files[-1].path).is_file()):
+        raise ImhelperError(
+            f"cannot follow {files[-1].path}: it is no regular file; without --follow it is read to its end"
+        )
     make_counter = partial(Counter, program, in_force, time.time(), rewriter=options.interface == "rewrite")
     with _counting(options, make_counter) as counting, _watching(options, files, zone) as (progress, watch):
         outcome = replay(logs, files, counting, progress, watch, grows=options.follow)
@@ -104,6 +106,10 @@ def _tell(report: "Report", options: argparse.Namespace) -> None:
     from squid_imhelper.dryrun.summary import as_json
     from squid_imhelper.dryrun.terminal import print_report
 
+    if options.html:
+        from squid_imhelper.dryrun.page import render_page
+
+        _write(Path(options.html), render_page(report, __version__))
     if options.json:
         print(as_json(report.outcome, compared=bool(report.against)))
     else:
@@ -113,10 +119,6 @@ def _tell(report: "Report", options: argparse.Namespace) -> None:
         with console.capture() as text:  # and not straight away: rich has its own way to end when a reader has gone
             print_report(report, console)
         print("\n".join(line.rstrip() for line in text.get().split("\n")), end="")
-    if options.html:
-        from squid_imhelper.dryrun.page import render_page
-
-        _write(Path(options.html), render_page(report, __version__))
     for problem in report.outcome.problems:
         _warn(f"squid-imhelper: {problem}")
 
@@ -131,10 +133,14 @@ def _status(outcome: "Outcome") -> int:
     return _BAD_INPUT if outcome.problems else 0
 
 
-def _check_writable(path: Path) -> None:
-    """Says before a long log is read that the report has no place."""
-    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise ImhelperError(f"cannot write {path}")
+def _check_writable(path: Path, inputs: Sequence[str]) -> None:
+    """Says before a long log is read that the report has no place, or that of something that it is made of."""
+    if path.exists() and any(Path(other).exists() and path.samefile(other) for other in inputs):
+        raise ImhelperError(f"cannot write {path}: it is a log or a policy itself")
+    if path.is_dir():
+        raise ImhelperError(f"cannot write {path}: it is a folder")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise ImhelperError(f"cannot write {path}: there is no such folder, or no permission")
 
 
 def _write(path: Path, text: str) -> None:

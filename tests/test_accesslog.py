@@ -92,7 +92,7 @@ NATIVE = [
     pytest.param(b"1773623203.004 0 10.0.0.1 TCP_DENIED_ABORTED/403 1 GET http://a.example/ - HIER_NONE/- -",
                  a_get(denied=True), id="denied-aborted"),
     pytest.param(b"1773623203.004 0 10.0.0.1 UDP_DENIED/000 1 GET http://a.example/ - NONE/- -",
-                 a_get(denied=True), id="udp-denied"),
+                 a_get(), id="udp-denied"),
     pytest.param(b"1773623203.004 9 10.0.0.1 TCP_MISS/407 1 GET http://a.example/ - FIRSTUP_PARENT/192.0.2.1 -",
                  a_get(duration=0.009, challenged=True), id="a-parent-asked-for-a-name"),
     pytest.param(b"1773623203.004 9 10.0.0.1 TCP_MISS/403 1 GET http://a.example/ - HIER_DIRECT/192.0.2.1 -",
@@ -182,12 +182,13 @@ LOG_TAGS = [
     "TCP_MEM_HIT", "TCP_OFFLINE_HIT", "TCP_INM_HIT", "TCP_TUNNEL", "TCP_REDIRECT", "TCP_STALE_HIT", "TCP_ASYNC_HIT",
     "TCP_ASYNC_MISS", "TCP_MISS_ABORTED", "TCP_MISS_TIMEDOUT", "TCP_HIT_ABORTED", "TCP_CF_HIT",
     "TCP_CF_REFRESH_UNMODIFIED", "TCP_INM_MISS_ABORTED_TIMEOUT", "NONE", "NONE_ABORTED", "NONE_NONE", "TAG_NONE",
-    "TCP_NONE", "UDP_HIT", "UDP_HIT_OBJ", "UDP_MISS", "UDP_MISS_NOFETCH", "UDP_INVALID", "UDP_RELOADING", "ICP_QUERY",
+    "TCP_NONE", "UDP_HIT", "UDP_HIT_OBJ", "UDP_MISS", "UDP_MISS_NOFETCH", "UDP_INVALID", "UDP_RELOADING", "UDP_DENIED",
+    "ICP_QUERY",
     "ERR_READ_TIMEOUT", "ERR_LIFETIME_EXP", "ERR_NO_CLIENTS_BIG_OBJ", "ERR_READ_ERROR", "ERR_CLIENT_ABORT",
     "ERR_CONNECT_FAIL", "ERR_INVALID_URL",
 ]  # fmt: skip
 DENIED_TAGS = [
-    "TCP_DENIED", "TCP_DENIED_REPLY", "TCP_DENIED_ABORTED", "UDP_DENIED", "TCP_CF_DENIED",
+    "TCP_DENIED", "TCP_DENIED_REPLY", "TCP_DENIED_ABORTED", "TCP_CF_DENIED",
 ]  # fmt: skip
 
 
@@ -588,3 +589,32 @@ def test_any_line_is_a_request_or_an_error_of_ours(log_format: LogFormat, line: 
             assert asked.isascii()
             assert name
             assert request.target.host
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"UDP_MISS/000 60 ICP_QUERY http://www.meebo.com/ - HIER_NONE/- -", True),
+        (b"UDP_HIT/000 60 HTCP_TST http://www.meebo.com/ - HIER_NONE/- -", True),
+        (b"UDP_DENIED/000 60 ICP_QUERY http://www.meebo.com/ - NONE/- -", True),
+        (b"NONE_NONE/400 60 - error:invalid-request - HIER_NONE/- -", True),
+        (b"NONE_NONE/400 60 - / - HIER_NONE/- -", True),
+        (b"TCP_MISS/200 60 GET http://www.meebo.com/ - HIER_DIRECT/192.0.2.1 -", False),
+        (b"TCP_DENIED/403 60 GET http://www.meebo.com/ - HIER_NONE/- -", False),
+    ],
+)
+def test_what_no_helper_is_asked_about(line: bytes, expected: bool) -> None:
+    """Squid asks none about what other caches ask for, and about what it could not understand."""
+    assert is_no_request(reader(SQUID)(HEAD + line)) is expected
+
+
+@pytest.mark.parametrize("digits", [b"1" * 400, b"9" * 5000])
+def test_any_number_of_digits_is_a_time_or_none(digits: bytes) -> None:
+    own = named_format("%ts.%03tu %6tr %>a %Ss/%03>Hs %rm %ru", "UTC")
+    found = reader(own)(b"1773623203.%b 9 10.0.0.1 TCP_MISS/200 GET http://a.example/" % digits)
+    assert found.time == 1773623203
+
+
+@pytest.mark.parametrize("start", ["", "logformat office ", "  logformat\toffice  "])
+def test_a_definition_may_stand_as_in_squid_conf(start: str) -> None:
+    assert named_format(f"{start}%ts %>a %ru", "UTC").definition == "%ts %>a %ru"

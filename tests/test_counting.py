@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.model import Circumstances, Policy, Response, Rule
+from squid_imhelper.base.model import Circumstances, Policy, Response, Rule, SiteList
 from squid_imhelper.dryrun.counting import SHOWN, Counter
 from squid_imhelper.dryrun.tally import MOST_EXAMPLES, OUTCOMES, Case, Tally
 from squid_imhelper.logs.accesslog import DESCRIPTIONS, MAX_LINE, LogFormat
@@ -233,6 +233,8 @@ def slow_decide(slow: Slow, entry: Entry, engine: Engine, in_force: Engine | Non
             note("newly_blocked", found.decision)
         if action != "block" and before.action == "block" and not challenged:
             note("newly_allowed", before)
+            if denied:
+                slow.gaps["who_denied"] += 1
     if found.request is not None:
         missing = {"user": known.user, "user_agent": known.user_agent, "content_type": known.content_type}
         if rewriter:
@@ -619,3 +621,30 @@ def test_what_is_remembered_of_long_lines_is_small(url: bytes) -> None:
         assert tracemalloc.get_traced_memory()[0] < len(long)
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("url", "gap"),
+    [
+        (b"http://portal.example/x?", 1),
+        (b"http://portal.example/x", 0),
+        (b"http://portal.example/x?chat=1", 0),  # is blocked
+        (b"http://portal.example/x?chat=2", 0),
+    ],
+)
+def test_a_query_that_was_cut_off_is_told_where_there_are_expressions(url: bytes, gap: int) -> None:
+    own = SiteList("own", regex=("[?&]chat=1",))
+    policy = Policy("policy.toml", (Rule("own", "block", sites=("own",)),), sites={"own": own})
+    tally = count(compile_policy(policy, CATALOGUE), native(url))
+    assert tally.gaps.get("query_for_expressions", 0) == gap
+
+
+def test_how_much_time_expressions_took_changes_nothing() -> None:
+    """An account of a helper would be overdrawn: no time goes by in this log."""
+    own = SiteList("own", regex=(r"^https?://chat[0-9]+\.example\.net/(a|b|ab)*$",))
+    policy = Policy("policy.toml", (Rule("own", "block", sites=("own",)),), sites={"own": own})
+    program = compile_policy(policy, CATALOGUE)
+    lines = b"".join(b"10.0.0.1 chat%d.example.net/%b\n" % (n, b"ab" * 200) for n in range(20_000))
+    tally = Counter(program, program, NOW).count(lines, LogFormat("pairs"), "a", 0)
+    assert (tally.outcomes["blocked"].total, tally.failed) == (20_000, 0)
+    assert (tally.outcomes["newly_blocked"].total, tally.outcomes["newly_allowed"].total) == (0, 0)

@@ -200,3 +200,11 @@ def is_read(line: bytes, log_format: LogFormat) -> bool:
         return bool(reader(log_format)(line))
     except UnreadableError:
         return False
+
+
+@pytest.mark.parametrize("rubbish", [b"rubbish\n" * 250, b"x" * 100_000 + b"\n", b"\0" * 70_000 + b"\n"])
+def test_rubbish_at_the_beginning_does_not_hide_a_log(rubbish: bytes) -> None:
+    line = b"1773623203.004 9 10.0.0.1 TCP_MISS/200 512 GET http://a.example/ - HIER_DIRECT/192.0.2.1 -\n"
+    found = recognise(rubbish + line * 3, "UTC")
+    assert found == LogFormat("squid")
+    assert first_time(rubbish + line, found) == 1773623203.004

@@ -174,7 +174,7 @@ BAD = [
     pytest.param(["--policy", "no.toml", "a.log"], "cannot read no.toml: No such file or directory", id="policy"),
     pytest.param(["--policy", "wrong.toml", "a.log"], "wrong.toml:1: error: ", id="wrong-policy"),
     pytest.param(["--against", "no.toml", "a.log"], "cannot read no.toml: No such file or directory", id="against"),
-    pytest.param(["--follow", "-"], "stdin cannot be followed", id="follow-stdin"),
+    pytest.param(["--follow", "-"], "cannot follow -: it is no regular file", id="follow-stdin"),
     pytest.param(["--follow", "a.gz"], "cannot follow a.gz: it is compressed", id="follow-packed"),
     pytest.param(["--follow", "nope.log"], "cannot read nope.log: No such file or directory", id="follow-missing"),
     pytest.param([], "the following arguments are required: LOG", id="no-log"),
@@ -413,9 +413,9 @@ def read_line(process: subprocess.Popen[bytes]) -> str:
 @pytest.mark.parametrize("first", [b"", line(0)], ids=["empty", "begun"])
 def test_new_decisions_are_told_as_they_come(command: Start, write: Callable[[str, bytes], Path], first: bytes) -> None:
     path = write("access.log", first)
-    with command("replay", "--policy", BUILT_IN, "--follow", "access.log") as process:
+    with command("replay", "--policy", BUILT_IN, "--follow", "access.log", env={"TZ": "UTC"}) as process:
         if first:
-            assert "12:00:00Z  blocked    192.0.2.0" in read_line(process)
+            assert " 12:00:00  blocked    192.0.2.0" in read_line(process)
         with path.open("ab") as log:
             for number in (1, 2, 3):
                 time.sleep(0.3)
@@ -426,7 +426,7 @@ def test_new_decisions_are_told_as_they_come(command: Start, write: Callable[[st
                 log.write(half[30:] + line(number, "http://example.org/"))
                 log.flush()
                 told = read_line(process)
-                assert told.startswith(f"12:00:0{number}Z  blocked    192.0.2.{number} ")
+                assert f" 12:00:0{number}  blocked    192.0.2.{number} " in told
                 assert told.endswith("whatsapp              http://web.whatsapp.com/  (built-in)\n")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
@@ -520,3 +520,38 @@ def test_a_socket_for_stdout_is_no_terminal(command: Start) -> None:
             received += piece
     assert process.returncode == 0
     assert json.loads(received)["lines"] == 400
+
+
+@pytest.mark.parametrize("of", ["log", "policy", "against", "link"])
+def test_a_report_overwrites_nothing_that_it_is_made_of(
+    run_cli: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, of: str
+) -> None:
+    paths = {name: tmp_path / name for name in ("log", "policy", "against", "link")}
+    paths["log"].write_bytes((DATA / "squid.log").read_bytes())
+    for name in ("policy", "against"):
+        paths[name].write_text('[[rule]]\nname = "no"\nservices = ["meebo"]\naction = "block"\n')
+    paths["link"].symlink_to("log")
+    before = {name: path.read_bytes() for name, path in paths.items()}
+    words = ["--policy", paths["policy"], "--against", paths["against"], "--html", paths[of], paths["log"]]
+    done = run_cli("replay", *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"squid-imhelper: cannot write {paths[of]}: it is a log or a policy itself\n"
+    assert {name: path.read_bytes() for name, path in paths.items()} == before
+
+
+def test_the_page_is_written_though_nobody_reads_the_report(
+    command: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        words = ["replay", "--policy", "built-in", "--html", tmp_path / "report.html", DATA / "squid.log"]
+        with command(*words, stdout=full) as process:
+            process.communicate(timeout=60)
+    assert b"</html>" in (tmp_path / "report.html").read_bytes()
+
+
+def test_what_is_no_regular_file_cannot_be_followed(
+    run_cli: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    done = run_cli("replay", "--policy", "built-in", "--follow", "/dev/null")
+    assert done.returncode == 2
+    assert b"cannot follow /dev/null: it is no regular file" in done.stderr

@@ -20,7 +20,8 @@ from squid_imhelper.logs.accesslog import (
     reader,
     to_request,
 )
-from squid_imhelper.matching.engine import Engine
+from squid_imhelper.matching.engine import Engine, open_sites
+from squid_imhelper.matching.expressions import Unlimited
 from squid_imhelper.matching.matcher import Automaton
 from squid_imhelper.matching.program import Program
 from squid_imhelper.squid.layout import Field
@@ -28,9 +29,13 @@ from squid_imhelper.squid.layout import Field
 SHOWN: Final = 200
 """Characters of a line or a URL that are kept as an example."""
 
-Gap = Literal["time", "client", "client_name", "user", "acl_only", "user_agent", "content_type", "query"]
+Gap = Literal[
+    "time", "client", "client_name", "user", "acl_only", "user_agent", "content_type", "query", "query_for_expressions",
+    "who_denied",
+]  # fmt: skip
 """What a log does not tell of a request. `client_name` is a name in place of an address, `acl_only` what a rewriter
-does not see (user agent and content type), `query` one that is cut off and on which the decision hangs."""
+does not see (user agent and content type), `query` one that is cut off and on which the decision hangs, or may hang
+where there are expressions, `who_denied` whether it was the policy in force that denied what would be allowed."""
 
 
 class Note(NamedTuple):
@@ -67,9 +72,10 @@ class Counter:
             now: the instant for lines that do not tell theirs.
             rewriter: whether only what a rewriter would see counts, no user agent and no content type.
         """
-        self._engine = Engine(program)
-        self._in_force = Engine(in_force) if in_force else None
+        self._engine = _engine(program)
+        self._in_force = _engine(in_force) if in_force else None
         self._whatever_query = _WhateverQuery(program)
+        self._has_expressions = any(tables.regex for tables in program.sites.values())
         self._now = now
         self._unseen: tuple[Field, ...] = ("user_agent", "content_type") if rewriter else ()
         self._remembered: dict[object, Verdict] = {}
@@ -116,7 +122,7 @@ class Counter:
         verdict = self._remembered.get(key)
         if verdict is None:
             verdict = self._decided(record, now)
-            if keep and not verdict.error:
+            if keep:
                 if len(self._remembered) >= ENTRIES:
                     self._remembered.clear()
                 self._remembered[key] = verdict
@@ -135,7 +141,10 @@ class Counter:
         decision, slow = _decide(self._engine, seen.request, now)
         before = _decide(self._in_force, seen.request, now)[0] if self._in_force else decision
         notes = (*_outcome(decision, seen, record), *_changes(before, decision, seen, record))
-        return Verdict(seen.client, notes, tuple(self._gaps(seen, decision, record, now)), wrong or slow)
+        gaps = [*self._gaps(seen, decision, record, now)]
+        if record.denied and any(note.outcome == "newly_allowed" for note in notes):
+            gaps.append("who_denied")
+        return Verdict(seen.client, notes, tuple(gaps), wrong or slow)
 
     def _gaps(self, seen: "_Seen", decision: Decision, record: Record, now: float) -> Iterator[Gap]:
         request = seen.request
@@ -153,8 +162,14 @@ class Counter:
             yield "user_agent"
         if not self._unseen and request.content_type is None:
             yield "content_type"
-        if seen.asked.endswith("?") and decision.action != "block" and self._whatever_query.blocks(request, now):
+        if seen.asked.endswith("?") and decision.action != "block":
+            yield from self._query_gaps(request, now)
+
+    def _query_gaps(self, request: Request, now: float) -> Iterator[Gap]:
+        if self._whatever_query.blocks(request, now):
             yield "query"
+        elif self._has_expressions:
+            yield "query_for_expressions"
 
 
 _OUTCOMES: Final = {"block": "blocked", "monitor": "monitored"}
@@ -168,7 +183,7 @@ def _outcome(decision: Decision, seen: "_Seen", record: Record) -> Iterator[Note
 
 
 def _changes(before: Decision, after: Decision, seen: "_Seen", record: Record) -> Iterator[Note]:
-    """What becomes other than it is. What Squid had denied by itself stays so, whatever the policy says."""
+    """What becomes other than it is. What was denied already is newly allowed if the policy may have denied it."""
     blocked_before, blocked = before.action == "block", after.action == "block"
     if blocked and not blocked_before and not record.denied:
         yield _note("newly_blocked", seen, after)
@@ -228,6 +243,11 @@ def _read(line: bytes, read: Reader) -> Record | _Skipped:
         return _Skipped("malformed", str(error))
 
 
+def _engine(program: Program) -> Engine:
+    """One that gives its expressions the time they need: how long others took must not change an answer."""
+    return Engine(program, sites=open_sites(program, Unlimited()))
+
+
 def _decide(engine: Engine, request: Request | None, now: float) -> tuple[Decision, str]:
     """Returns what the policy says, and why it cannot where it cannot."""
     on_error = engine.program.response.on_error
@@ -249,7 +269,7 @@ class _WhateverQuery:
     def __init__(self, program: Program) -> None:
         asking = {s: replace(s, url=replace(s.url, query="")) for s in program.signatures if s.url and s.url.query}
         self._paths = Automaton((s, s.url.path.lower()) for s in asking.values() if s.url)
-        self._engine = Engine(replace(program, signatures=tuple(asking.get(s, s) for s in program.signatures)))
+        self._engine = _engine(replace(program, signatures=tuple(asking.get(s, s) for s in program.signatures)))
 
     def blocks(self, request: Request, now: float) -> bool:
         """Whether a request would be blocked."""

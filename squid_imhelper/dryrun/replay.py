@@ -65,16 +65,18 @@ Watcher = Callable[[Outcome, Tally], None]
 
 
 class Interrupts:
-    """Ctrl-C and a request to end, taken between two tallies and not in the middle of one."""
+    """Ctrl-C, a terminal that is closed, a request to end: taken between two tallies and not in the middle of one."""
 
     def __init__(self) -> None:
         self.signal = 0
-        self._held = False
+        self._holding = 0
+        self._pending = False
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Turns both signals into KeyboardInterrupt."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Turns the signals into KeyboardInterrupt."""
+        self.signal = 0
+        before = {number: signal.signal(number, self._handle) for number in _ENDING}
         try:
             yield
         finally:
@@ -84,16 +86,25 @@ class Interrupts:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Lets them wait until what is inside has been done."""
-        self._held = True
-        yield
-        self._held = False
-        if self.signal:
+        self._holding += 1
+        try:
+            yield
+        finally:
+            self._holding -= 1
+        if self._pending and not self._holding:
+            self._pending = False
             raise KeyboardInterrupt
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.signal = number
-        if not self._held:
+        if not self._holding:
             raise KeyboardInterrupt
+        self._pending = True
+
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTS: Final = Interrupts()
+"""A process has its signals once."""
 
 
 def replay(
@@ -110,17 +121,16 @@ def replay(
         grows: whether the last file is to be followed, until a signal comes.
     """
     outcome = Outcome(files=[FileTally(log, problem=log.problem) for log in files])
-    interrupts = Interrupts()
     try:
-        with interrupts.caught():
+        with _INTERRUPTS.caught():
             for task, tally in counting(_tasks(logs, outcome, progress, grows=grows)):
-                with interrupts.held():
+                with _INTERRUPTS.held():
                     outcome.tally.add(tally)
                     outcome.files[task.file].lines += tally.lines
                     outcome.files[task.file].skipped += sum(tally.skipped.values())
                     watch(outcome, tally)
     except KeyboardInterrupt:
-        outcome.ended_by = interrupts.signal or signal.SIGINT
+        outcome.ended_by = _INTERRUPTS.signal or signal.SIGINT
     return outcome
 
 
@@ -188,7 +198,7 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
-            process.terminate()
+            process.kill()
             process.join()
 
     def count(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Tally]]:
@@ -200,22 +210,29 @@ class Workers:
         begun: deque[_Begun] = deque()
         busy: dict[Connection, _Begun] = {}
         try:
-            for task in tasks:
+            try:
+                yield from self._counted(tasks, begun, busy)
+            except KeyboardInterrupt:
+                yield from self._rest(begun, busy)
+                raise
+        except (EOFError, ConnectionError):
+            raise ImhelperError("a process that counted has been killed; is there too little memory?") from None
+
+    def _counted(
+        self, tasks: Iterable[Task], begun: deque["_Begun"], busy: dict[Connection, "_Begun"]
+    ) -> Iterator[tuple[Task, Tally]]:
+        for task in tasks:
+            with _INTERRUPTS.held():  # half a message would be waited for
                 begun.append(_Begun(task._replace(block=b"")))
                 connection = self._idle.pop()
                 busy[connection] = begun[-1]
                 connection.send(task)
-                self._collect(busy, 0)
+            self._collect(busy, 0)
+            yield from _finished(begun)
+            while not self._idle or len(begun) >= AHEAD * len(self._processes):
+                self._collect(busy)
                 yield from _finished(begun)
-                while not self._idle or len(begun) >= AHEAD * len(self._processes):
-                    self._collect(busy)
-                    yield from _finished(begun)
-            yield from self._rest(begun, busy)
-        except KeyboardInterrupt:
-            yield from self._rest(begun, busy)
-            raise
-        except (EOFError, ConnectionError):
-            raise ImhelperError("a process that counted has been killed; is there too little memory?") from None
+        yield from self._rest(begun, busy)
 
     def _rest(self, begun: deque["_Begun"], busy: dict[Connection, "_Begun"]) -> Iterator[tuple[Task, Tally]]:
         while busy:
@@ -225,8 +242,9 @@ class Workers:
     def _collect(self, busy: dict[Connection, "_Begun"], seconds: float | None = None) -> None:
         """Takes the tallies that are there, or waits for one."""
         for connection in set(busy).intersection(wait(list(busy), seconds)):
-            busy.pop(connection).tally = connection.recv()
-            self._idle.append(connection)
+            with _INTERRUPTS.held():
+                busy.pop(connection).tally = connection.recv()
+                self._idle.append(connection)
 
 
 @dataclass(slots=True)
@@ -244,9 +262,9 @@ def _finished(begun: deque[_Begun]) -> Iterator[tuple[Task, Tally]]:
 
 
 def _work(connection: Connection, others: list[Connection], make_counter: Callable[[], Counter]) -> None:
-    """Counts until the other end is closed. Ctrl-C goes to all processes; the one that reads the log sees to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Counts until the other end is closed. Signals go to all processes; the one that reads the log sees to them."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     for other in others:
         other.close()
     counter = make_counter()

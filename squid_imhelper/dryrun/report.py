@@ -118,6 +118,20 @@ def _queries(tally: Tally, _: Program) -> Iterator[str]:
         )
 
 
+def _queries_for_expressions(tally: Tally, _: Program) -> Iterator[str]:
+    if number := tally.gaps.get("query_for_expressions", 0):
+        lost = "has lost its query" if number == 1 else "have lost their queries"
+        yield f"{number:,} {_requests(number)} {lost} to Squid's strip_query_terms: no expression could look at that."
+
+
+def _who_denied(tally: Tally, _: Program) -> Iterator[str]:
+    if number := tally.gaps.get("who_denied", 0):
+        yield (
+            f"{number:,} of the newly allowed {_requests(number)} {_were(number)} denied when the log was written. It "
+            "does not tell by whom: what Squid's own rules deny stays denied."
+        )
+
+
 def _times(tally: Tally, program: Program) -> Iterator[str]:
     number = tally.gaps.get("time", 0)
     if number and any(map(_has_time, program.rules)):
@@ -169,6 +183,8 @@ def _dry_run(_: Tally, program: Program) -> Iterator[str]:
 def _too_many(tally: Tally, _: Program) -> Iterator[str]:
     if any(OTHERS in counts for part in tally.outcomes.values() for counts in (part.by_client, part.by_host)):
         yield f"There are so many clients or hosts that the rare ones are counted together, as {OTHERS}."
+    if any(part.rows_left_out for part in tally.outcomes.values()):
+        yield "There are so many cases that the tables of cases leave out rare ones; all other numbers are whole."
 
 
 def _told_by(kind: Kind, program: Program) -> list[str]:
@@ -199,6 +215,8 @@ _NOTES: Final[tuple[Callable[[Tally, Program], Iterator[str]], ...]] = (
     _clients,
     _users,
     _queries,
+    _queries_for_expressions,
+    _who_denied,
     _times,
     _tunnels,
     _denied,

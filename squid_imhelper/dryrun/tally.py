@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 MOST_KEYS: Final = 100_000
 """Values that are counted one by one, the most frequent ones of each kind. An office has not that many clients."""
-MOST_ROWS: Final = 5_000
+MOST_ROWS: Final = 50_000
 MOST_EXAMPLES: Final = 10
 OTHERS: Final = "(others)"
 NOTHING: Final = "-"
@@ -77,6 +77,7 @@ class Breakdown:
     by_host: Counts = field(default_factory=Counts)
     by_hour: Counts = field(default_factory=Counts)
     rows: dict[Case, Row] = field(default_factory=dict)
+    rows_left_out: bool = False
 
     def count(self, case: Case, url: str, evidence: str, time: float | None) -> None:
         """Counts one request."""
@@ -104,7 +105,7 @@ class Breakdown:
             else:
                 self.rows[case] = row
         if len(self.rows) > 2 * MOST_ROWS:
-            self.rows = dict(self.top_rows(MOST_ROWS))
+            self.rows, self.rows_left_out = dict(self.top_rows(MOST_ROWS)), True
 
     def top_rows(self, number: int) -> list[tuple[Case, Row]]:
         """Returns the most frequent cases."""

@@ -71,6 +71,7 @@ class Record(NamedTuple):
 
     `time` is when it was written, in seconds since 1970, None where it does not say; `duration` how long the request
     took, in seconds. `denied` is whether Squid had itself denied it, and `challenged` whether only for want of a name.
+    `by_cache` is whether another cache asked what is in this one (ICP, HTCP).
     """
 
     fields: dict[Field, bytes]
@@ -78,6 +79,7 @@ class Record(NamedTuple):
     duration: float
     denied: bool
     challenged: bool
+    by_cache: bool = False
 
 
 Reader = Callable[[bytes], Record]
@@ -160,8 +162,8 @@ def to_request(record: Record) -> tuple[Request, str, str]:
 
 
 def is_no_request(record: Record) -> bool:
-    """Whether the line is about a connection on which nothing was asked for: no helper is asked about it either."""
-    return record.fields.get("url", b"").startswith((b"error:", b"/"))
+    """Whether a client asked for nothing that the line would tell: no helper is asked about it either."""
+    return record.by_cache or record.fields.get("url", b"").startswith((b"error:", b"/"))
 
 
 def _record(fields: dict[LogField, bytes], time: float | None, duration: float = 0.0) -> Record:
@@ -170,7 +172,9 @@ def _record(fields: dict[LogField, bytes], time: float | None, duration: float =
     service, rule = fields.pop("service", b""), fields.pop("rule", b"")
     challenged = PROXY_AUTH_REQUIRED in (status or tag)
     denied = DENIED in tag or DENIED in status or (challenged and not tag)
-    return Record(cast(dict[Field, bytes], fields), time, duration, denied and not (service or rule), challenged)
+    by_cache = tag.startswith(b"UDP_") or status.startswith(b"UDP_")
+    denied = denied and not (service or rule or by_cache)
+    return Record(cast(dict[Field, bytes], fields), time, duration, denied, challenged, by_cache)
 
 
 def _time(text: bytes, zone: str) -> float:
@@ -245,7 +249,7 @@ def _read_layout(log_format: LogFormat) -> Reader:
 def _logged_time(fields: dict[LogField, bytes], layout: LogLayout, zone: str) -> float | None:
     seconds, milliseconds, local = (fields.pop(name, b"") for name in ("seconds", "milliseconds", "local_time"))
     if seconds:
-        return _time(seconds, zone) + (int(milliseconds) / 1000 if milliseconds.isdigit() else 0)
+        return _time(seconds, zone) + _milliseconds(milliseconds)
     zone = "UTC" if layout.in_utc else zone
     try:
         return parse_formatted(local.decode("latin-1"), layout.time_format, zone) if local else None

@@ -25,6 +25,8 @@ BLOCK: Final = MAX_LINE
 """Bytes of a block; a line that is longer is cut off there."""
 _PIECE: Final = 1 << 13
 """Bytes that are read at a time: of a compressed file that is cut off, so many at most are lost."""
+_FIRST_LINE: Final = 2 * MAX_LINE
+"""Bytes in which a line has to end, for its log to be looked at."""
 _FIRST_LINES: Final = 20
 """Lines of a stream by which its format is told."""
 _PAUSE: Final = 0.25
@@ -198,30 +200,30 @@ def follow(path: str) -> Iterator[bytes]:
     A file that has been moved away is read to its end, and then the one that stands in its place.
 
     Raises:
-        ImhelperError: it cannot be read.
+        ImhelperError: it cannot be read, is compressed, or is no regular file.
     """
     cutter = Blocks()
     while True:
         with told_in_a_sentence(Path(path)), Path(path).open("rb") as file:
+            if not Path(path).is_file():
+                raise ImhelperError(
+                    f"cannot follow {path}: it is no regular file; without --follow it is read to its end"
+                )
             if is_packed(file):
                 raise ImhelperError(f"cannot follow {path}: it is compressed, and so does not grow")
             while not _is_replaced(Path(path), file):
-                if data := _more(file):
+                if os.fstat(file.fileno()).st_size < file.tell():  # it was cut off, as copytruncate does
+                    file.seek(0)
+                    yield cutter.rest()
+                elif data := file.read(_PIECE):
                     yield from cutter.feed(data)
                 else:
                     yield cutter.whole_lines()
                     time.sleep(_PAUSE)
-            while data := _more(file):
+            while data := file.read(_PIECE):
                 yield from cutter.feed(data)
         if rest := cutter.rest():
             yield rest
-
-
-def _more(file: BinaryIO) -> bytes:
-    """What has come since; from the beginning where the file has been cut off (copytruncate)."""
-    if os.fstat(file.fileno()).st_size < file.tell():
-        file.seek(0)
-    return file.read(_PIECE)
 
 
 def _is_replaced(path: Path, file: BinaryIO) -> bool:
@@ -240,9 +242,10 @@ def _beginning(content: io.BufferedReader, lines: float = math.inf) -> bytes:
     """
     pieces = b""
     try:
-        while len(pieces) < SAMPLE and (piece := content.read1(SAMPLE - len(pieces))):
+        while piece := content.read1(_PIECE):
             pieces += piece
-            if pieces.count(b"\n") >= lines:
+            found = pieces.count(b"\n")
+            if found >= lines or len(pieces) >= (SAMPLE if found > 1 else _FIRST_LINE):
                 break
     except Exception:  # whoever reads it to its end will be told
         if not pieces:

@@ -13,6 +13,10 @@ from squid_imhelper.logs.logtime import TimeError, parse_time
 SAMPLE: Final = 1 << 18
 """Bytes that are looked at."""
 _LINES: Final = 200
+_MOST_LINES: Final = 2_000
+"""Lines that are tried, so many at a time until one of them is read."""
+_LONGEST: Final = 1 << 16
+"""Bytes of a line by which a format is told."""
 _NAMES: Final = ("imhelper", "squid", "combined", "common", "json", "pairs")
 """Formats that need no more than a name. Where two read as much, the first one says more."""
 
@@ -28,19 +32,24 @@ _AGENT: Final = re.compile(rb"Mozilla/[45]\.0 .*")
 
 def recognise(sample: bytes, zone: str) -> LogFormat | None:
     """Returns the format of a log by its first lines; None where no format reads any of them."""
-    lines = [line.strip(b"\r") for line in sample[:SAMPLE].split(b"\n")]
+    lines = [line.strip(b"\r") for line in sample.split(b"\n") if len(line) <= _LONGEST]
     candidates = [*_tables(lines, zone), *(LogFormat(name, zone=zone) for name in _NAMES)]
     candidates.sort(key=lambda candidate: candidate.name == "table")  # which is a guess
-    told = [line for line in lines if line.strip() and not line.startswith(b"#")][:_LINES]
-    scores = [sum(_is_read(candidate, line) for line in told) for candidate in candidates]
-    best = max(scores)
-    return candidates[scores.index(best)] if best else None
+    told = [line for line in lines if line.strip() and not line.startswith(b"#")]
+    for start in range(0, min(len(told), _MOST_LINES), _LINES):
+        some = told[start : start + _LINES]
+        scores = [sum(_is_read(candidate, line) for line in some) for candidate in candidates]
+        if best := max(scores):
+            return candidates[scores.index(best)]
+    return None
 
 
 def first_time(sample: bytes, log_format: LogFormat) -> float | None:
     """Returns the time of the first line that has one."""
     read = reader(log_format)
-    for line in sample[:SAMPLE].split(b"\n"):
+    for line in sample.split(b"\n"):
+        if len(line) > _LONGEST:
+            continue
         try:
             record = read(line.strip(b"\r"))
         except UnreadableError:

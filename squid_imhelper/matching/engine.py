@@ -107,9 +107,9 @@ def _every(lists: Sequence[Sites], request: Request, views: Views, now: float) -
     return found
 
 
-def open_sites(program: Program) -> dict[str, Sites]:
+def open_sites(program: Program, account: Account | None = None) -> dict[str, Sites]:
     """Opens the site lists of a program; they share an account of the time that expressions take."""
-    account = Account(BURST)
+    account = account or Account(BURST)
     return {name: Sites(tables, account) for name, tables in program.sites.items()}
 
 

@@ -64,12 +64,31 @@ class Account:
         self._spent = 0.0
         self._closed_until = now + REST
 
+    def of_one(self) -> "Account":
+        """The account of a single expression."""
+        return Account(TIMEOUT)
+
     def spend(self, seconds: float, now: float) -> None:
         """Takes note of time that was spent."""
         self._spent = max(0.0, self._spent - max(0.0, now - self._at) * SHARE) + seconds
         self._at = now
         if self._spent >= self._limit:
             self.close(now)
+
+
+class Unlimited(Account):
+    """For who has the time: each expression is tried for each URL, and what comes out depends on nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(float("inf"))
+
+    def is_closed(self, now: float) -> bool:
+        """Never."""
+        return False
+
+    def of_one(self) -> Account:
+        """The same for each expression."""
+        return self
 
 
 class Expressions:
@@ -83,7 +102,7 @@ class Expressions:
         self._patterns = [pattern for pattern, _ in patterns]
         self._compiled: dict[int, regex.Pattern[str]] = {}  # as they are needed: a list may have thousands
         self._account = account
-        self._accounts = [Account(TIMEOUT) for _ in patterns]
+        self._accounts = [account.of_one() for _ in patterns]
         self._always = [number for number, (_, literals) in enumerate(patterns) if not literals]
         by_literal: defaultdict[str, list[int]] = defaultdict(list)
         for number, (_, literals) in enumerate(patterns):

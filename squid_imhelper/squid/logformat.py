@@ -6,7 +6,7 @@ stands: between quotation marks with backslashes, in brackets as MIME headers ar
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -55,22 +55,14 @@ _ENDS: Final[Mapping[str, tuple[str, ...]]] = {'"': ('"',), "[": ("]",), "'": ()
 
 
 @dataclass(frozen=True, slots=True)
-class LogCell:
-    """Where a field stands in the pattern, and how it is read."""
-
-    group: int
-    decode: Decoder
-
-
-@dataclass(frozen=True, slots=True)
 class LogLayout:
-    """A pattern for a whole line, and the fields of interest.
+    """A pattern for a whole line, and what undoes the quoting of each of its groups, by the field that it is.
 
     `time_format` is that of %tl, "" for Squid's own; `in_utc` says that it is a %tg, which tells no offset.
     """
 
     pattern: re.Pattern[bytes]
-    cells: Mapping[LogField, LogCell]
+    cells: Mapping[LogField, Decoder]
     time_format: str = ""
     in_utc: bool = False
 
@@ -79,8 +71,12 @@ class LogLayout:
         found = self.pattern.fullmatch(line)
         if found is None:
             return None
-        values = ((field, found[cell.group].strip(b" "), cell.decode) for field, cell in self.cells.items())
-        return {field: decode(value) for field, value, decode in values if value and value != b"-"}
+        fields = {}
+        for (field, decode), value in zip(self.cells.items(), found.groups(), strict=True):
+            text = decode(value)
+            if text and text != b"-":
+                fields[field] = text
+        return fields
 
 
 class _Piece(NamedTuple):
@@ -100,25 +96,33 @@ def parse_logformat(definition: str) -> LogLayout:
             between them.
     """
     pattern, time_format, in_utc = "", "", False
-    best: dict[LogField, tuple[int, LogCell]] = {}
     pieces = _pieces(definition.strip())
-    for group, piece in enumerate(pieces, 1):
-        token = piece.token
-        if group > 1 and not piece.before:
-            raise ProtocolError(f"--log-format: nothing stands between {token[0]} and the field before it")
-        pattern += _literal(piece.before) + _group(piece)
-        field = _field(token)
-        rank = _RANK.get(code_of(token), 0)
-        if field is not None and (field not in best or rank < best[field][0]):
-            best[field] = rank, LogCell(group, _decoder(token, field, piece.quote))
-            if field == "local_time":
-                in_utc = code_of(token) == "tg"
-                time_format = (token["before"] or token["after"] or "")[1:-1] or (_UTC_TIME if in_utc else "")
+    best = _best(pieces)
     if not {"url", "host"} & best.keys():
         raise ProtocolError("--log-format: it has no %ru, so that it does not tell where requests go")
+    cells: dict[LogField, Decoder] = {}
+    for number, piece in enumerate(pieces):
+        token, field = piece.token, _field(piece.token)
+        if number and not piece.before:
+            raise ProtocolError(f"--log-format: nothing stands between {token[0]} and the field before it")
+        is_read = field is not None and best[field] is piece
+        pattern += _literal(piece.before) + _group(piece, "(" if is_read else "(?:")
+        if field is not None and is_read:
+            cells[field] = _decoder(piece, field)
+        if field == "local_time" and is_read:
+            in_utc = code_of(token) == "tg"
+            time_format = (token["before"] or token["after"] or "")[1:-1] or (_UTC_TIME if in_utc else "")
     whole = rf"[ \t]*+{pattern}{_literal(pieces[-1].after)}[ \t]*"
-    cells = {field: cell for field, (_, cell) in best.items()}
     return LogLayout(re.compile(whole.encode("utf-8", "surrogateescape"), re.DOTALL), cells, time_format, in_utc)
+
+
+def _best(pieces: list[_Piece]) -> dict[LogField, _Piece]:
+    """Of tokens that tell the same, the one that tells it best."""
+    best: dict[LogField, _Piece] = {}
+    for piece in sorted(pieces, key=lambda piece: _RANK.get(code_of(piece.token), 0)):
+        if (field := _field(piece.token)) is not None:
+            best.setdefault(field, piece)
+    return best
 
 
 def _pieces(definition: str) -> list[_Piece]:
@@ -154,7 +158,7 @@ def _literal(text: str) -> str:
     return "".join(r"[ \t]++" if part.isspace() else re.escape(part) for part in _TEXT.findall(text))
 
 
-def _group(piece: _Piece) -> str:
+def _group(piece: _Piece, start: str) -> str:
     code = code_of(piece.token)
     ends_alone = piece.after.startswith(_ENDS.get(piece.quote, _BLANKS)) or not piece.after
     pattern = _VALUES[piece.quote].alone if ends_alone else _followed(piece)
@@ -163,10 +167,10 @@ def _group(piece: _Piece) -> str:
     elif _NUMBERS.fullmatch(code):
         pattern = "-?[0-9.]*" if code != "ts" else "[0-9]+"
     if not piece.token["width"]:
-        return f"({pattern})"
+        return f"{start}{pattern})"
     before = "" if piece.before.endswith(_BLANKS) else " *+"
     after = "" if piece.after.startswith(_BLANKS) else " *+"
-    return f"{before}({pattern}){after}"
+    return f"{before}{start}{pattern}){after}"
 
 
 def _followed(piece: _Piece) -> str:
@@ -184,7 +188,8 @@ def _field(token: re.Match[str]) -> LogField | None:
     return _LOG_CODES.get(code_of(token)) or field_of(token)
 
 
-def _decoder(token: re.Match[str], field: LogField, quote_mark: str) -> Callable[[bytes], bytes]:
-    """What a helper answered was percent-encoded by it, and again by a modifier; the rest is as in FORMAT."""
-    known = field_of(token)
-    return decoder_of(known if known == field else None, quote_mark)
+def _decoder(piece: _Piece, field: LogField) -> Decoder:
+    """What undoes the quoting as in FORMAT, and the padding."""
+    known = field_of(piece.token)
+    decode = decoder_of(known if known == field else None, piece.quote)
+    return (lambda value: decode(value.strip(b" "))) if piece.token["width"] else decode
