@@ -38,7 +38,7 @@ def run_replay(options: argparse.Namespace) -> int:
     from squid_imhelper.dryrun.replay import replay
     from squid_imhelper.dryrun.report import make_report
     from squid_imhelper.logs.accesslog import named_format
-    from squid_imhelper.logs.logfiles import STDIN, Logs
+    from squid_imhelper.logs.logfiles import Logs
     from squid_imhelper.sources.catalogue import load_catalogue
 
     policy = policy_name(options.policy)
@@ -50,10 +50,8 @@ def run_replay(options: argparse.Namespace) -> int:
         _check_writable(Path(options.html), [*options.logs, policy, options.against or ""])
     logs = Logs(io.BufferedReader(io.FileIO(0, closefd=False)) if sys.stdin else None)
     files = logs.in_time_order(options.logs, log_format, zone)
-    if options.follow and (files[-1].path == STDIN or not Path(files[-1].path).is_file()):
-        raise ImhelperError(
-            f"cannot follow {files[-1].path}: it is no regular file; without --follow it is read to its end"
-        )
+    if options.follow:
+        _check_growing(files[-1].path)
     make_counter = partial(Counter, program, in_force, time.time(), rewriter=options.interface == "rewrite")
     with _counting(options, make_counter) as counting, _watching(options, files, zone) as (progress, watch):
         outcome = replay(logs, files, counting, progress, watch, grows=options.follow)
@@ -131,6 +129,13 @@ def _status(outcome: "Outcome") -> int:
     if malformed and not outcome.tally.requests and not outcome.problems:
         raise ImhelperError(f"no line is a request that could be read; {malformed:,} are none at all")
     return _BAD_INPUT if outcome.problems else 0
+
+
+def _check_growing(path: str) -> None:
+    from squid_imhelper.logs.logfiles import STDIN
+
+    if path == STDIN or (Path(path).exists() and not Path(path).is_file()):
+        raise ImhelperError(f"cannot follow {path}: it is no regular file; without --follow it is read to its end")
 
 
 def _check_writable(path: Path, inputs: Sequence[str]) -> None:

@@ -200,15 +200,11 @@ def follow(path: str) -> Iterator[bytes]:
     A file that has been moved away is read to its end, and then the one that stands in its place.
 
     Raises:
-        ImhelperError: it cannot be read, is compressed, or is no regular file.
+        ImhelperError: it cannot be read, or is compressed.
     """
     cutter = Blocks()
     while True:
         with told_in_a_sentence(Path(path)), Path(path).open("rb") as file:
-            if not Path(path).is_file():
-                raise ImhelperError(
-                    f"cannot follow {path}: it is no regular file; without --follow it is read to its end"
-                )
             if is_packed(file):
                 raise ImhelperError(f"cannot follow {path}: it is compressed, and so does not grow")
             while not _is_replaced(Path(path), file):
