@@ -81,7 +81,7 @@ def plainly(path: Path) -> Iterator[Plain]:
         elif path.suffix == ".tsv" and cells[0].count(":") == 2:  # some times are damaged
             yield "DENIED" in cells[3], cells[5].lower()
         elif words := words_of_native(line):
-            no_request = words[3].startswith(("error:", "/"))
+            no_request = words[3].startswith(("error:", "/")) or words[0].startswith("UDP_")
             yield "DENIED" in words[0], "" if no_request else host_of(words[2], words[3])
 
 
