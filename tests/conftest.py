@@ -55,6 +55,18 @@ def policy_file(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    """Writes a file into the folder in which `command` starts the program."""
+
+    def write_file(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Starts `python -m squid_imhelper` away from the checkout, with its output in pipes unless told otherwise."""
 

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tallies import timeline_of
 
 from squid_imhelper.dryrun.charts import (
     NARROW,
@@ -13,13 +14,11 @@ from squid_imhelper.dryrun.charts import (
     draw_bars,
     draw_timeline,
 )
-from squid_imhelper.dryrun.tally import Case, Tally
-from squid_imhelper.dryrun.timeline import SERIES, Series, Timeline, make_timeline
+from squid_imhelper.dryrun.timeline import SERIES, Series
 
 HOUR, DAY, YEAR = 3600, 86_400, 365 * 86_400
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 LAST = 32_503_680_000 - 1
-CASE = Case("whatsapp", "no messengers", "10.0.0.1", "web.whatsapp.com")
 ELEMENTS = {
     "svg": {"viewBox", "role", "aria-label"},
     "g": {"transform", "class"},
@@ -28,27 +27,6 @@ ELEMENTS = {
     "text": {"x", "y"},
     "title": set(),
 }
-
-
-def tally_of(*requests: tuple[float, str]) -> Tally:
-    """Requests by their times and what became of them."""
-    tally = Tally()
-    for time, outcome in requests:
-        tally.requests += 1
-        tally.see(time)
-        if outcome != "other":
-            tally.outcomes[outcome].count(CASE, "", "", time)
-    return tally
-
-
-def timeline_of(*requests: tuple[float, str], zone: str = "UTC") -> Timeline:
-    timeline = make_timeline(tally_of(*requests), zone, 105)
-    assert timeline is not None
-    return timeline
-
-
-def values(timeline: Timeline) -> dict[str, tuple[int, ...]]:
-    return {series.name: series.values for series in timeline.series}
 
 
 def parsed(svg: str) -> ElementTree.Element:

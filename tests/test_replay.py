@@ -65,16 +65,6 @@ def replayed(
     return replay(logs, files, counting or counted_here(make_counter()), nobody, nobody)
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
-    def write_file(name: str, content: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write_file
-
-
 # ---- numbers --------------------------------------------------------------------------------------------------------
 
 

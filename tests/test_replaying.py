@@ -38,18 +38,6 @@ def many_lines(number: int, first: int = 0) -> bytes:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
-    """Writes a log into the folder in which the program is started."""
-
-    def write_file(name: str, content: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write_file
-
-
-@pytest.fixture
 def replay(run_cli: Run) -> Run:
     """Replays under the built-in policy, which does not depend on the machine."""
 

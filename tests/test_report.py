@@ -209,3 +209,27 @@ def test_a_report_of_a_program_without_a_catalogue_entry_tells_nothing_else(load
     assert make_report(Outcome(tally), program, "p", "", "UTC", {}).collateral == ()
     bare = replace(CATALOGUE.services["whatsapp"], collateral="")
     assert make_report(Outcome(tally), program, "p", "", "UTC", {"whatsapp": bare}).collateral == ()
+
+
+@pytest.mark.parametrize(
+    ("gap", "number", "words"),
+    [
+        ("query_for_expressions", 1, "1 request has lost its query to Squid's strip_query_terms"),
+        ("query_for_expressions", 1200, "1,200 requests have lost their queries"),
+        ("who_denied", 1, "1 of the newly allowed requests was denied when the log was written"),
+        ("who_denied", 2, "2 of the newly allowed requests were denied when the log was written"),
+    ],
+)
+def test_what_only_the_log_could_tell_is_said(
+    load: Callable[[str], Program], gap: str, number: int, words: str
+) -> None:
+    program, tally = load(PLAIN_RULE), Tally(requests=number)
+    assert not any(words in note for note in report_of(program, tally).notes)
+    tally.gaps.count(gap, number)
+    assert any(words in note for note in report_of(program, tally).notes)
+
+
+def test_cases_that_were_left_out_are_told(load: Callable[[str], Program]) -> None:
+    program, tally = load(PLAIN_RULE), Tally(requests=1)
+    tally.outcomes["blocked"].rows_left_out = True
+    assert any("leave out rare ones" in note for note in report_of(program, tally).notes)

@@ -5,37 +5,15 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tallies import MOST_BARS, tally_of, timeline_of, values
 
 from squid_imhelper.base.schedule import instant_of
-from squid_imhelper.dryrun.tally import OTHERS, Case, Tally
-from squid_imhelper.dryrun.timeline import SERIES, Series, Timeline, make_timeline
+from squid_imhelper.dryrun.tally import OTHERS, Tally
+from squid_imhelper.dryrun.timeline import SERIES, Series, make_timeline
 
-MOST_BARS = 105
 HOUR, DAY, YEAR = 3600, 86_400, 365 * 86_400
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 LAST = 32_503_680_000 - 1
-CASE = Case("whatsapp", "no messengers", "10.0.0.1", "web.whatsapp.com")
-
-
-def tally_of(*requests: tuple[float, str]) -> Tally:
-    """Requests by their times and what became of them."""
-    tally = Tally()
-    for time, outcome in requests:
-        tally.requests += 1
-        tally.see(time)
-        if outcome != "other":
-            tally.outcomes[outcome].count(CASE, "", "", time)
-    return tally
-
-
-def timeline_of(*requests: tuple[float, str], zone: str = "UTC") -> Timeline:
-    timeline = make_timeline(tally_of(*requests), zone, MOST_BARS)
-    assert timeline is not None
-    return timeline
-
-
-def values(timeline: Timeline) -> dict[str, tuple[int, ...]]:
-    return {series.name: series.values for series in timeline.series}
 
 
 @pytest.mark.parametrize(

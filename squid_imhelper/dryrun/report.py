@@ -127,7 +127,7 @@ def _queries_for_expressions(tally: Tally, _: Program) -> Iterator[str]:
 def _who_denied(tally: Tally, _: Program) -> Iterator[str]:
     if number := tally.gaps.get("who_denied", 0):
         yield (
-            f"{number:,} of the newly allowed {_requests(number)} {_were(number)} denied when the log was written. It "
+            f"{number:,} of the newly allowed requests {_were(number)} denied when the log was written. It "
             "does not tell by whom: what Squid's own rules deny stays denied."
         )
 
