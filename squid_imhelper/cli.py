@@ -16,7 +16,14 @@ from squid_imhelper import __version__
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.base.urls import normalise_address
-from squid_imhelper.commands import run_check, run_compile, run_lint, run_services, run_squid_conf
+from squid_imhelper.commands import (
+    run_check,
+    run_compile,
+    run_firewall,
+    run_lint,
+    run_services,
+    run_squid_conf,
+)
 from squid_imhelper.helper.starting import HELPERS, start_helper
 from squid_imhelper.loading import DEFAULT_POLICY
 from squid_imhelper.replaying import run_replay
@@ -64,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     _compile_options(commands.add_parser("compile", parents=[policy], help="policy, catalogue and lists in one file"))
     commands.add_parser("lint", parents=[policy], help="every problem of a policy at once").set_defaults(run=run_lint)
     _services_options(commands.add_parser("services", help="the catalogue of messengers"))
+    _firewall_options(commands.add_parser("firewall", parents=[policy], help="prints the rules for the router"))
     _squid_conf_options(commands.add_parser("squid-conf", parents=[policy], help="prints the lines for squid.conf"))
     return parser
 
@@ -143,11 +151,28 @@ def _services_options(services: argparse.ArgumentParser) -> None:
     services.set_defaults(run=run_services)
 
 
+def _firewall_options(firewall: argparse.ArgumentParser) -> None:
+    backends = ("iptables", "ip6tables", "nftables")
+    firewall.add_argument("--backend", choices=backends, required=True, help="what the rules are written for")
+    what = firewall.add_mutually_exclusive_group()
+    what.add_argument(
+        "--chains", action="store_true", help="only our own chains and the jumps to them, for a router that has rules"
+    )
+    what.add_argument(
+        "--conntrack", action="store_true", help="not the rules, but the commands that end what is open already"
+    )
+    firewall.set_defaults(run=run_firewall)
+
+
 def _squid_conf_options(conf: argparse.ArgumentParser) -> None:
-    modes, interfaces = ("explicit",), ("acl", "rewrite")
+    modes, interfaces = ("explicit", "intercept"), ("acl", "rewrite")
     conf.add_argument("--mode", choices=modes, default="explicit", help="how clients reach Squid (default: explicit)")
     conf.add_argument("--with", dest="interface", choices=interfaces, default="acl", help="(default: acl)")
-    conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), default=5, help="(default: 5)")
+    conf.add_argument(
+        "--tls-cert", metavar="PEM", type=_not_empty, help="certificate and key for the port that intercepts TLS"
+    )
+    version_help = "(default: that of the Squid found here, or 5)"
+    conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), help=version_help)
     conf.set_defaults(run=run_squid_conf)
 
 

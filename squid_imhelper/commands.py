@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
-from squid_imhelper.loading import DEFAULT_POLICY, build_program, load_engine, policy_name
+from squid_imhelper.loading import DEFAULT_POLICY, build_program, load_engine, policy_name, read_checked_policy
 
 if TYPE_CHECKING:
-    from squid_imhelper.base.model import Circumstances
+    from squid_imhelper.base.model import Circumstances, FirewallSettings, Rule
     from squid_imhelper.matching.engine import Engine
     from squid_imhelper.offline.check import Finding
+    from squid_imhelper.squid.squidconf import Installation
 
 FINDINGS: Final = 1
 """The exit status of `check --exit-code` when something is blocked."""
@@ -146,10 +147,47 @@ def run_services(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_firewall(options: argparse.Namespace) -> int:
+    """Prints the rules for a router, or the commands that end what is open."""
+    from squid_imhelper.firewall import conntrack
+    from squid_imhelper.firewall.backends import BACKENDS
+    from squid_imhelper.firewall.plan import plan_firewall
+    from squid_imhelper.matching.programfile import is_program
+    from squid_imhelper.sources.catalogue import load_catalogue
+    from squid_imhelper.sources.policy import built_in_policy
+
+    name, catalogue = policy_name(options.policy), load_catalogue()
+    if name == BUILT_IN:
+        policy, document = built_in_policy(catalogue), None
+    elif is_program(Path(name)):
+        raise ImhelperError(f"{name} is a program, which has no [firewall]: name the policy that it was compiled from")
+    else:
+        read = read_checked_policy(Path(name), _warn)
+        policy, document = read.policy, read.document
+    backend = BACKENDS[options.backend]
+    plan = plan_firewall(policy, catalogue, backend.max_log_prefix)
+    if document is not None:
+        for refusal in plan.refusals:
+            document.error(refusal.where, refusal.message, None, refusal.suggestion)
+        document.check()
+    if options.conntrack:
+        print(conntrack.render(plan, backend.families), end="")
+    else:
+        print(backend.write(plan, chains_only=options.chains), end="")
+    return 0
+
+
 def run_squid_conf(options: argparse.Namespace) -> int:
     """Prints the lines for squid.conf."""
+    from squid_imhelper.offline.installed import find_squid, nearest_version
+    from squid_imhelper.squid.intercepting import CERTIFICATE, MAKE_CERTIFICATE
     from squid_imhelper.squid.squidconf import Installation, render
 
+    if options.mode == "intercept" and not options.tls_cert:
+        raise ImhelperError(
+            "Squid opens no port for TLS without a certificate, though it shows it to nobody: make one with"
+            f" '{MAKE_CERTIFICATE.format(path=CERTIFICATE)}' and name it: --tls-cert {CERTIFICATE}"
+        )
     name = policy_name(options.policy)
     rules = load_engine(name, _warn).program.rules
     installation = Installation(
@@ -157,8 +195,46 @@ def run_squid_conf(options: argparse.Namespace) -> int:
         policy=BUILT_IN if name == BUILT_IN else str(Path(name).absolute()),
         error_page=_error_page(),
     )
-    print(render(installation, rules, options.interface, options.squid_version), end="")
+    found = find_squid()
+    version = options.squid_version or nearest_version(found)
+    if found and not options.squid_version and found.version != version:
+        _warn(f"{found.path} is Squid {found.version}: these lines are for Squid {version}")
+    if options.mode == "intercept":
+        text = _intercepting(options, installation, rules, version)
+        if found and not found.openssl:
+            _warn(f"{found.path} was built without OpenSSL, so it cannot look into TLS; Debian's squid-openssl can")
+    else:
+        text = render(installation, rules, options.interface, version)
+    print(text, end="")
     return 0
+
+
+def _intercepting(
+    options: argparse.Namespace, installation: "Installation", rules: "Sequence[Rule]", version: int
+) -> str:
+    """The lines for interception; a certificate that is not there yet is told and no error."""
+    from squid_imhelper.offline.installed import pem_problem
+    from squid_imhelper.squid.intercepting import interception_of, render_intercepting
+
+    certificate = Path(options.tls_cert).absolute()
+    interception = interception_of(_firewall_settings(policy_name(options.policy)), str(certificate))
+    text = render_intercepting(installation, rules, options.interface, version, interception)
+    if problem := pem_problem(certificate):
+        _warn(f"--tls-cert: {problem}")
+    return text
+
+
+def _firewall_settings(name: str) -> "FirewallSettings":
+    """The `[firewall]` of a policy; a compiled program has none."""
+    from squid_imhelper.base.model import FirewallSettings
+    from squid_imhelper.matching.programfile import is_program
+
+    if name == BUILT_IN or is_program(Path(name)):
+        return FirewallSettings()
+    from squid_imhelper.sources.catalogue import load_catalogue
+    from squid_imhelper.sources.policy import read_policy
+
+    return read_policy(Path(name), load_catalogue()).policy.firewall
 
 
 def _own_path() -> str:

@@ -7,12 +7,15 @@ a compiled program, or has a child compile one.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.matching.engine import Engine
 from squid_imhelper.matching.program import Program
 from squid_imhelper.matching.programfile import is_program, verify_program
+
+if TYPE_CHECKING:
+    from squid_imhelper.sources.policy import ReadPolicy
 
 DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
 
@@ -48,12 +51,34 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
     for warning in read.warnings:
         warn(str(warning))
     program = compile_policy(read.policy, catalogue)
+    _hold_to_expectations(read, program)
+    return program
+
+
+def read_checked_policy(path: Path, warn: Callable[[str], None]) -> "ReadPolicy":
+    """Reads a policy file that is to be used, and holds it to its own expectations.
+
+    Raises:
+        ImhelperError: the policy cannot be used.
+    """
+    from squid_imhelper.sources.catalogue import load_catalogue
+    from squid_imhelper.sources.compiler import compile_policy
+    from squid_imhelper.sources.policy import read_policy
+
+    read = read_policy(path, load_catalogue())
+    for warning in read.warnings:
+        warn(str(warning))
+    if read.expectations:
+        _hold_to_expectations(read, compile_policy(read.policy, load_catalogue()))
+    return read
+
+
+def _hold_to_expectations(read: "ReadPolicy", program: Program) -> None:
     if read.expectations:
         from squid_imhelper.offline.expectations import note_failures
 
         note_failures(Engine(program), read.expectations, read.document, time.time())
         read.document.check()
-    return program
 
 
 def policy_name(policy: str | None) -> str:

@@ -1,5 +1,8 @@
 """Policies and requests for properties: any conditions, with values that often enough fit each other."""
 
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -7,9 +10,22 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from squid_imhelper.base.addresses import merge, parse_interval
-from squid_imhelper.base.model import FLAGS, Circumstances, Policy, Response, Rule, Schedule, SiteList
+from squid_imhelper.base.model import (
+    FLAGS,
+    Circumstances,
+    FirewallSettings,
+    Interval,
+    Kind,
+    Limits,
+    Policy,
+    Response,
+    Rule,
+    Schedule,
+    SiteList,
+)
 from squid_imhelper.base.schedule import week_stretches
 from squid_imhelper.sources.catalogue import load_catalogue
+from tests.packets import LAN, WAN, Packet
 
 CATALOGUE = load_catalogue()
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
@@ -113,3 +129,141 @@ def questions(draw: st.DrawFn) -> tuple[str, Circumstances]:
 
 
 times = st.integers(-8, 8).map(lambda n: NOON + n * DAY / 8)
+
+
+# ---- policies for a firewall, and packets near the edges of what they name ------------------------------------------
+
+FIREWALL_SERVICES = (
+    "telegram", "microsoft_teams", "viber", "qq", "tox", "irc_web", "msn_messenger", "aim", "icq", "yahoo_messenger",
+    "e_messenger", "xmpp", "whatsapp", "slack", "kakaotalk", "matrix_element",
+)  # fmt: skip
+
+
+def _intervals(*words: str) -> tuple[Interval, ...]:
+    return merge(parse_interval(word)[0] for word in words)
+
+
+FIREWALL_SITES = {
+    own.name: own
+    for own in (
+        SiteList("names", domains=("example.org",)),
+        SiteList("mixed", domains=("example.net",), networks=_intervals("149.154.160.0/22")),
+        SiteList("networks", networks=_intervals("149.154.162.0-149.154.170.6", "2001:67c:4e8::/49")),
+        SiteList("six", networks=_intervals("2603:1063::/40")),
+        SiteList("ports", ports=(5190, 6660, 6661, 6662, 8448)),
+        SiteList("odd", networks=_intervals("52.112.0.0/15"), ports=tuple(range(5001, 5200, 7))),
+    )
+}
+FIREWALL_CLIENTS = (
+    _intervals("192.168.1.16"),
+    _intervals("192.168.1.0/24"),
+    _intervals("192.168.1.9-192.168.1.22"),
+    _intervals("2001:db8:1::/64"),
+    _intervals("192.168.1.200", "2001:db8:1::16"),
+    (),
+)
+
+
+def seldom(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.integers(0, 11).flatmap(lambda number: strategy if number == 11 else st.none())
+
+
+@st.composite
+def firewall_rules(draw: st.DrawFn, number: int) -> Rule:
+    """What a router can mostly tell, and now and then what it cannot."""
+    services = draw(st.one_of(some(FIREWALL_SERVICES).map(frozenset), st.just(frozenset(FIREWALL_SERVICES)), st.none()))
+    sites = draw(some(FIREWALL_SITES) if services is None else or_none(some(FIREWALL_SITES)))
+    action = draw(st.sampled_from(["block", "block", "allow", "monitor"]))
+    if action != "block" and draw(st.integers(0, 3)) == 0:
+        services = sites = None
+    return Rule(
+        f"rule {number}",
+        action,
+        clients=draw(st.one_of(st.none(), st.sampled_from(FIREWALL_CLIENTS))),
+        users=draw(seldom(st.just(frozenset(["ann"])))),
+        services=services,
+        include=draw(st.sampled_from([frozenset(), frozenset(FLAGS), frozenset(["stale"])]))
+        if services
+        else frozenset(),
+        sites=sites,
+        except_sites=draw(st.one_of(st.just(()), some(["networks", "ports", "six"]))) if action == "block" else (),
+        schedules=draw(seldom(st.just(("day",)))),
+        firewall=draw(st.integers(0, 11)) < 11,
+        line=number,
+    )
+
+
+def _without_contradiction(drawn: FirewallSettings) -> FirewallSettings:
+    """What needs an interface that is not said is not asked for."""
+    if not drawn.lan:
+        drawn = replace(drawn, default="accept", intercept="no")
+    return drawn if drawn.wan else replace(drawn, masquerade=False)
+
+
+firewall_settings = st.builds(
+    FirewallSettings,
+    wan=st.sampled_from(["", WAN]),
+    lan=st.sampled_from(["", LAN]),
+    default=st.sampled_from(["accept", "accept", "drop"]),
+    reject=st.booleans(),
+    admin_ports=st.sampled_from([(), (22,), tuple(range(8000, 8100, 3))]),
+    proxy_ports=st.sampled_from([(3128,), (3128, 8080)]),
+    schedules=st.sampled_from(["always", "never", "refuse"]),
+    log_prefix=st.sampled_from([(), (("telegram", "T > "),)]),
+    intercept=st.sampled_from(["no", "redirect", "tproxy"]),
+    intercept_exempt=st.booleans(),
+    quic=st.sampled_from(["", "allow", "reject"]),
+    encrypted_dns=st.sampled_from(["allow", "reject"]),
+    calls=st.sampled_from(["allow", "reject"]),
+    masquerade=st.booleans(),
+    limits=st.sampled_from([Limits(), Limits(0, 0, 0), Limits(0, 1, 10_000)]),
+).map(_without_contradiction)
+
+
+@st.composite
+def firewall_policies(draw: st.DrawFn) -> Policy:
+    several = tuple(draw(firewall_rules(number)) for number in range(1, draw(st.integers(0, 5)) + 1))
+    return Policy("policy.toml", several, firewall=draw(firewall_settings), sites=FIREWALL_SITES, schedules=SCHEDULES)
+
+
+@st.composite
+def packets(draw: st.DrawFn) -> Packet:
+    """New ones from the LAN: to the first and last addresses and ports of what is named, and to those beside them."""
+    version = draw(st.sampled_from([4, 6]))
+    protocol = draw(st.sampled_from(["tcp", "tcp", "udp", "icmp" if version == 4 else "ipv6-icmp"]))
+    return Packet(
+        draw(st.sampled_from(_edges(version, of_clients=True))),
+        draw(st.sampled_from(_edges(version, of_clients=False))),
+        protocol,
+        draw(st.sampled_from(_port_edges())) if protocol in ("tcp", "udp") else 0,
+        flag="SYN" if protocol == "tcp" else "",
+    )
+
+
+@cache
+def _edges(version: int, *, of_clients: bool) -> list[str]:
+    if of_clients:
+        named: Iterable[Interval] = [interval for clients in FIREWALL_CLIENTS for interval in clients]
+    else:
+        named = [interval for site in FIREWALL_SITES.values() for interval in site.networks]
+        named += [
+            parse_interval(signature.value)[0]
+            for id_ in FIREWALL_SERVICES
+            for signature in CATALOGUE.services[id_].signatures
+            if signature.kind is Kind.NETWORK
+        ]
+        named += [
+            parse_interval(word)[0] for word in ("203.0.113.9", "1.1.1.1", "2001:db8:9::9", "2606:4700:4700::1111")
+        ]
+    edges = {edge for v, first, last in named if v == version for edge in (first - 1, first, last, last + 1)}
+    address = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+    return [str(address(edge)) for edge in sorted(edges)]
+
+
+@cache
+def _port_edges() -> list[int]:
+    named = {port for site in FIREWALL_SITES.values() for port in site.ports} | {53, 80, 443, 853, 3478, 19302}
+    for id_ in FIREWALL_SERVICES:
+        service = CATALOGUE.services[id_]
+        named |= {int(s.value) for s in service.signatures if s.kind is Kind.PORT} | set(service.udp_ports)
+    return sorted({port + more for port in named for more in (-1, 0, 1)})

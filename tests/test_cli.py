@@ -25,7 +25,8 @@ OPTIONS = {
     "compile": "--policy",
     "lint": "--policy",
     "services": "--json",
-    "squid-conf": "--policy --mode --with --squid-version",
+    "firewall": "--policy --backend --chains --conntrack",
+    "squid-conf": "--policy --mode --with --tls-cert --squid-version",
 }
 
 
@@ -106,6 +107,14 @@ BAD_USAGE = [
     pytest.param(["lint", "--policy", "gone.toml"], "cannot read gone.toml: No such file", id="lint-no-policy"),
     pytest.param(["lint", "--policy", "."], "cannot read .: Is a directory", id="lint-directory"),
     pytest.param(["lint", "--policy", "latin1.toml"], "latin1.toml is not UTF-8 text", id="lint-not-utf-8"),
+    pytest.param(["firewall"], "required: --backend", id="firewall-for-what"),
+    pytest.param(["firewall", "--backend", "pf"], "invalid choice: 'pf'", id="firewall-unknown"),
+    pytest.param(
+        ["firewall", "--backend", "iptables", "--chains", "--conntrack"], "not allowed with", id="firewall-two-answers"
+    ),
+    pytest.param(
+        ["firewall", "--backend", "nftables", "--policy", "gone.toml"], "cannot read gone", id="firewall-no-policy"
+    ),
     pytest.param(["squid-conf", "--policy", "gone.toml"], "cannot read gone.toml", id="squid-conf-no-policy"),
     pytest.param(["squid-conf", "--mode", "x"], "--mode", id="squid-conf-mode"),
     pytest.param(["squid-conf", "--squid-version", "3"], "--squid-version", id="squid-conf-version"),
@@ -158,6 +167,7 @@ STREAMS = [
     pytest.param(["lint", "--policy", "built-in"], id="lint"),
     pytest.param(["services"], id="services"),
     pytest.param(["services", "--json"], id="services-json"),
+    pytest.param(["firewall", "--policy", "built-in", "--backend", "iptables"], id="firewall"),
     pytest.param(["services", "whatsapp"], id="service"),
     pytest.param(["--help"], id="help"),
     pytest.param(["--version"], id="version"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -650,6 +651,7 @@ SERVICE_TYPES = {
     "status": str,
     "year": int | None,
     "visible": dict,
+    "hidden": str,
     "collateral": str,
 }
 
@@ -697,6 +699,127 @@ def test_services_named_one_by_one_are_shown_in_full(
     out = capsys.readouterr().out
     assert out.startswith("id ") is not full
     assert ("told apart by:" in out) is full
+
+
+ROUTER = """
+[clients]
+boss = ["192.168.1.16"]
+
+[[rule]]
+name = "the boss"
+clients = ["boss"]
+action = "allow"
+
+[[rule]]
+name = "messengers"
+services = ["telegram", "msn_messenger"]
+action = "block"
+
+[firewall]
+wan = "eth0"
+lan = "eth1"
+"""
+RULES = [
+    pytest.param("iptables", [], "-A IMH-messengers -d 149.154.160.0/20 -j IMH-telegram", id="iptables"),
+    pytest.param("iptables", [], ":FORWARD ACCEPT [0:0]", id="iptables-whole"),
+    pytest.param("iptables", ["--chains"], "-A FORWARD -j IMH-FORWARD", id="iptables-chains"),
+    pytest.param("ip6tables", [], "-A IMH-messengers -d 2001:67c:4e8::/48 -j IMH-telegram", id="ip6tables"),
+    pytest.param("nftables", [], "delete table inet squid_imhelper", id="nftables"),
+    pytest.param("nftables", ["--chains"], "delete table inet squid_imhelper", id="nftables-chains"),
+    pytest.param("iptables", ["--conntrack"], "conntrack -D -f ipv4 -d 149.154.160.0/20", id="conntrack"),
+    pytest.param("ip6tables", ["--conntrack"], "conntrack -D -f ipv6 -d 2001:67c:4e8::/48", id="conntrack-6"),
+    pytest.param("nftables", ["--conntrack"], "conntrack -D -f ipv6 -d 2001:67c:4e8::/48", id="conntrack-both"),
+]
+
+
+@pytest.mark.parametrize(("backend", "more", "line"), RULES)
+def test_firewall_prints_rules_and_nothing_else(
+    run_cli: Run, policy_file: Callable[[str], Path], backend: str, more: list[str], line: str
+) -> None:
+    done = run_cli("firewall", "--policy", policy_file(ROUTER), "--backend", backend, *more)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode("ascii").split("\n")
+    assert line in lines
+    assert (":FORWARD ACCEPT [0:0]" in lines) is (backend != "nftables" and more == [])
+    if "--conntrack" in more:
+        assert {line[:15] for line in lines if line and not line.startswith("#")} == {"conntrack -D -f"}
+
+
+@pytest.mark.parametrize("backend", ["iptables", "ip6tables", "nftables"])
+def test_firewall_of_the_built_in_policy(capsys: pytest.CaptureFixture[str], backend: str) -> None:
+    assert main(["firewall", *BUILT_IN, "--backend", backend]) == 0
+    assert 'rule "built-in": block' in capsys.readouterr().out
+
+
+def test_firewall_tells_what_is_odd_beside_the_rules(run_cli: Run, policy_file: Callable[[str], Path]) -> None:
+    path = policy_file(ROUTER.replace("192.168.1.16", "192.168.1.16/24"))
+    done = run_cli("firewall", "--policy", path, "--backend", "iptables")
+    assert done.returncode == 0
+    assert b":3: warning: '192.168.1.16/24' has host bits set" in done.stderr
+    assert done.stdout.startswith(b"# Rules of squid-imhelper")
+    assert b"warning" not in done.stdout
+
+
+REFUSED = """[[rule]]
+name = "ann"
+users = ["ann"]
+action = "allow"
+
+[[rule]]
+name = "messengers"
+services = ["all"]
+action = "block"
+
+[[rule]]
+name = "all"
+action = "block"
+
+[firewall]
+default = "drop"
+log_prefix = { telegram = "A PREFIX OF THIRTY BYTES OR MO" }
+"""
+
+
+def test_firewall_refuses_with_all_reasons_at_their_lines(run_cli: Run, policy_file: Callable[[str], Path]) -> None:
+    path = policy_file(REFUSED)
+    done = run_cli("firewall", "--policy", path, "--backend", "iptables")
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert [int(line) for line in re.findall(rf"{path}:(\d+): error: ", text)] == [1, 11, 15, 17]
+    assert "rule 'ann' lets through what a firewall cannot tell (users), and a firewall would block it by" in text
+    assert "'firewall = false' in that rule says that it is for Squid only" in text
+    assert "rule 'all' would cut off everything" in text
+    assert "and 'lan' is not said" in text
+    assert "iptables would cut the log prefix after 29 bytes; this one has 30" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(("backend", "status"), [("iptables", 2), ("ip6tables", 2), ("nftables", 0)])
+def test_only_iptables_refuses_a_log_prefix_of_more_than_29_bytes(
+    capsys: pytest.CaptureFixture[str], policy_file: Callable[[str], Path], backend: str, status: int
+) -> None:
+    path = policy_file(f'{ROUTER}log_prefix = {{ telegram = "{"x" * 30}" }}\n')
+    assert main(["firewall", "--policy", str(path), "--backend", backend]) == status
+    assert (f'"{"x" * 30}"' in capsys.readouterr().out) is (status == 0)
+
+
+def test_firewall_of_a_policy_that_fails_its_own_tests(
+    capsys: pytest.CaptureFixture[str], policy_file: Callable[[str], Path]
+) -> None:
+    path = policy_file(f'{ROUTER}[[expect]]\nurl = "https://web.telegram.org/"\naction = "allow"\n')
+    assert main(["firewall", "--policy", str(path), "--backend", "iptables"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_firewall_of_a_program_says_what_to_name(
+    capsys: pytest.CaptureFixture[str], policy_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    program = tmp_path / "policy.program"
+    assert main(["compile", "--policy", str(policy_file(ROUTER)), "-o", str(program)]) == 0
+    assert main(["firewall", "--policy", str(program), "--backend", "iptables"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "is a program, which has no [firewall]: name the policy that it was compiled from" in shown.err
 
 
 @pytest.fixture

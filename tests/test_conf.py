@@ -52,6 +52,7 @@ from = 2026-01-01
 until = 2026-12-31T12:00:00
 message = "{service}"
 redirect = "http://proxy.example/?u={url}"
+firewall = false
 
 [[rule]]
 action = "monitor"
@@ -77,6 +78,15 @@ reject = true
 admin_ports = [22]
 schedules = "refuse"
 log_prefix = { msn_messenger = "MESSENGER MSN > " }
+proxy_ports = [3128, "8080-8081"]
+intercept = "redirect"
+intercept_ports = { http = 3129, https = 3130 }
+intercept_exempt = true
+quic = "allow"
+encrypted_dns = "reject"
+calls = "reject"
+masquerade = true
+limits = { syn = 100, rst = 50, ping = 5 }
 
 [[expect]]
 url = "http://a.example/"
@@ -131,6 +141,7 @@ def test_the_example_policy_shows_each_feature() -> None:
     properties = SCHEMA["properties"]
     tables = [properties["rule"]["items"], properties["response"], properties["audit"], properties["expect"]["items"]]
     tables += [properties["schedules"]["additionalProperties"], properties["sites"]["additionalProperties"]]
+    tables += [properties["firewall"]]
     keys = {key for table in tables for key in table["properties"]} - {"user", "user_agent", "content_type", "sni"}
     assert {key for key in keys if not re.search(rf"\b{key} = ", text)} == set()
 
@@ -161,6 +172,7 @@ def test_the_schema_has_the_keys_that_the_code_asks_for(everything: Path, monkey
     monkeypatch.setattr(Table, "finish", spy)
     read_policy(everything, CATALOGUE)
     properties = SCHEMA["properties"]
+    firewall = properties["firewall"]
     by_schema = {
         "": SCHEMA,
         "schedules.*": properties["schedules"]["additionalProperties"],
@@ -169,7 +181,9 @@ def test_the_schema_has_the_keys_that_the_code_asks_for(everything: Path, monkey
         "rule.users": properties["rule"]["items"]["properties"]["users"]["anyOf"][1],
         "response": properties["response"],
         "audit": properties["audit"],
-        "firewall": properties["firewall"],
+        "firewall": firewall,
+        "firewall.intercept_ports": firewall["properties"]["intercept_ports"],
+        "firewall.limits": firewall["properties"]["limits"],
         "expect": properties["expect"]["items"],
     }
     assert {where: set(table["properties"]) for where, table in by_schema.items()} == dict(asked)
@@ -215,7 +229,25 @@ CHANGES = [
     pytest.param('log_urls = "full"', 'log_urls = "all"', id="log_urls"),
     pytest.param('log_clients = "full"', 'log_clients = "some"', id="log_clients"),
     pytest.param('default = "accept"', 'default = "deny"', id="default"),
-    pytest.param('"MESSENGER MSN > "', '"A PREFIX THAT IPTABLES WOULD CUT"', id="log_prefix"),
+    pytest.param('"MESSENGER MSN > "', f'"{"A PREFIX " * 15}"', id="log_prefix"),
+    pytest.param("msn_messenger = ", "msn_mesenger = ", id="log_prefix-service"),
+    pytest.param("firewall = false", 'firewall = "no"', id="rule-firewall"),
+    pytest.param('lan = "eth1"', 'lan = "eth1 -j ACCEPT"', id="interface"),
+    pytest.param('wan = "eth0"', 'wan = "an-interface-that-is-long"', id="interface-long"),
+    pytest.param("proxy_ports = [3128,", "proxy_ports = [0,", id="proxy_ports"),
+    pytest.param("admin_ports = [22]", "admin_ports = []", id="admin_ports"),
+    pytest.param('intercept = "redirect"', 'intercept = "yes"', id="intercept"),
+    pytest.param("http = 3129", "http = 70000", id="intercept_ports"),
+    pytest.param("https = 3130", "ssl = 3130", id="intercept_ports-key"),
+    pytest.param("intercept_exempt = true", 'intercept_exempt = "true"', id="intercept_exempt"),
+    pytest.param('quic = "allow"', 'quic = "drop"', id="quic"),
+    pytest.param('encrypted_dns = "reject"', "encrypted_dns = true", id="encrypted_dns"),
+    pytest.param('calls = "reject"', 'calls = "block"', id="calls"),
+    pytest.param("masquerade = true", "masquerade = 1", id="masquerade"),
+    pytest.param("syn = 100", "syn = 10001", id="limit"),
+    pytest.param("ping = 5", "ping = -1", id="limit-below"),
+    pytest.param("rst = 50", "fin = 50", id="limit-key"),
+    pytest.param('schedules = "refuse"', 'schedules = "maybe"', id="schedules"),
     pytest.param('service = ""', 'service = "slak"', id="expected-service"),
     pytest.param('url = "http://a.example/"\n', "", id="no-url"),
     pytest.param('user_agents = ["MSIE"]', 'user_agent = ["MSIE"]', id="unknown-key"),

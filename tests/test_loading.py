@@ -10,7 +10,7 @@ import pytest
 from squid_imhelper import loading
 from squid_imhelper.base.errors import ImhelperError, SourceError
 from squid_imhelper.base.model import Circumstances
-from squid_imhelper.loading import BUILT_IN, build_program, load_engine, policy_name
+from squid_imhelper.loading import BUILT_IN, build_program, load_engine, policy_name, read_checked_policy
 from squid_imhelper.matching.programfile import save_program
 from squid_imhelper.offline.check import check
 
@@ -61,6 +61,26 @@ def test_a_policy_that_fails_its_own_tests_is_an_error(policy_file: Callable[[st
     assert decided(str(policy_file(EXPECTING.format(action="allow")))) == ("allow", "open")
     with pytest.raises(SourceError, match="expected block, and it is allow"):
         load_engine(str(policy_file(EXPECTING.format(action="block"))), pytest.fail)
+
+
+@pytest.mark.parametrize("action", ["allow", "block"])
+def test_a_policy_that_is_read_for_something_else_is_held_to_its_own_tests_too(
+    policy_file: Callable[[str], Path], action: str
+) -> None:
+    path = policy_file(EXPECTING.format(action=action))
+    if action == "allow":
+        assert [rule.name for rule in read_checked_policy(path, pytest.fail).policy.rules] == ["open"]
+    else:
+        with pytest.raises(SourceError, match="expected block, and it is allow"):
+            read_checked_policy(path, pytest.fail)
+
+
+def test_what_is_odd_in_a_policy_that_is_read_is_handed_over(policy_file: Callable[[str], Path]) -> None:
+    said: list[str] = []
+    read = read_checked_policy(policy_file('[clients]\nlan = ["10.0.0.1/8"]\n'), said.append)
+    assert read.policy.rules == ()
+    (warning,) = said
+    assert "'10.0.0.1/8' has host bits set" in warning
 
 
 def test_without_a_word_the_default_file_counts_if_it_is_there(

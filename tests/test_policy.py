@@ -106,6 +106,8 @@ CASES = [
     pytest.param(
         RULE + 'clients = [\n  # boss is gone\n  "»boss",\n]\n', "error", "unknown client", "", id="value-in-a-comment"
     ),
+    pytest.param(RULE + 'firewall = "»no"\n', "error", "'firewall' must be true or false", "", id="firewall-text"),
+    pytest.param(RULE + "firewall = »0\n", "error", "'firewall' must be true or false", "", id="firewall-number"),
     pytest.param(RULE + 'clients = ["»10.0.0.300"]\n', "error", "is no IP address", "", id="client-literal"),
     pytest.param(RULE + 'clients = ["»10.0.0.1/8"]\n', "warning", "host bits", "", id="client-host-bits"),
     pytest.param(
@@ -409,6 +411,12 @@ service = ""
 """
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", True), ("firewall = true\n", True), ("firewall = false\n", False)])
+def test_a_rule_may_be_for_squid_only(policy_file: Write, text: str, expected: bool) -> None:
+    (rule,) = policy(policy_file(RULE + text)).rules
+    assert rule.firewall is expected
 
 
 def test_a_policy_with_everything_becomes_these_records(policy_file: Write) -> None:

@@ -233,6 +233,7 @@ _rules = st.builds(
     end=_instants,
     message=_text,
     redirect=_text,
+    firewall=st.booleans(),
     line=st.integers(0, 10**6),
 )
 _tries = st.just(b"") | st.binary(max_size=20) | st.binary(min_size=1, max_size=1).map(lambda byte: byte * 4096)
@@ -410,8 +411,8 @@ def test_every_flipped_byte_of_a_trie_is_found_by_who_looks(small: Path) -> None
         pytest.param(bytes(5000), "is no program", id="zeros"),
         pytest.param(b"\x7fELF" + bytes(5000), "is no program", id="foreign"),
         pytest.param(b"[[rule]]\n" * 100, "is no program", id="a-policy"),
-        pytest.param(sealed(b"{}", version=VERSION + 1), "a newer squid-imhelper (format 2, not 1)", id="newer"),
-        pytest.param(sealed(b"{}", version=0), "an older squid-imhelper (format 0, not 1)", id="older"),
+        pytest.param(sealed(b"{}", version=VERSION + 1), "a newer squid-imhelper (format 3, not 2)", id="newer"),
+        pytest.param(sealed(b"{}", version=0), "an older squid-imhelper (format 0, not 2)", id="older"),
         pytest.param(sealed(b"{}"), "is damaged", id="no-tables"),
         pytest.param(sealed(b"[]"), "is damaged", id="a-list"),
         pytest.param(sealed(b"null"), "is damaged", id="null"),

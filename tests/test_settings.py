@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from squid_imhelper.base.errors import Problem
-from squid_imhelper.base.model import AuditSettings, FirewallSettings, Response, Service
+from squid_imhelper.base.model import AuditSettings, FirewallSettings, Limits, Response, Service
 from squid_imhelper.base.templates import PLACEHOLDERS
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.settings import (
@@ -156,12 +156,63 @@ CASES = [
     ),
     pytest.param(
         f'[firewall.log_prefix]\nwhatsapp = "»{"1" * (MAX_LOG_PREFIX + 1)}"\n',
-        "at most 29 characters",
+        "at most 127 characters",
         "",
         id="log-prefix-long",
     ),
     pytest.param('[firewall]\nlog_prefix = { whatsapp = "»é" }\n', "characters of ASCII", "", id="log-prefix-accent"),
     pytest.param("[firewall.log_prefix]\nwhatsapp = »5\n", "must be a string", "", id="log-prefix-number"),
+    pytest.param("[firewall.log_prefix]\nwhatsapp = '»a\"b'\n", 'none of " $', "", id="log-prefix-quote"),
+    pytest.param("[firewall.log_prefix]\nwhatsapp = '»a$b'\n", 'none of " $', "", id="log-prefix-dollar"),
+    pytest.param("[firewall.log_prefix]\nwhatsapp = '»a\\b'\n", 'none of " $', "", id="log-prefix-backslash"),
+    pytest.param('[firewall.log_prefix]\nwhatsapp = "»a\\nb"\n', "characters of ASCII", "", id="log-prefix-newline"),
+    *(
+        pytest.param(f'[firewall]\nlan = "»{name}"\n', "'lan' is an interface", "", id=f"interface-{word}")
+        for word, name in {
+            "blank": "eth0 -j ACCEPT",
+            "option": "-j",
+            "negation": "!",
+            "long": "x" * 16,
+            "slash": "a/b",
+            "plus": "+",
+            "inner-plus": "a+b",
+            "quote": "a'b",
+            "dot": ".",
+            "accent": "é",
+            "only-in-nft": "a*",
+        }.items()
+    ),
+    pytest.param('[firewall]\nwan = "»eth0\\n-A x"\n', "'wan' is an interface", "", id="interface-newline"),
+    pytest.param("[firewall]\n»admin_ports = []\n", "'admin_ports' is empty", "leave it out", id="admin-ports-empty"),
+    pytest.param("[firewall]\n»proxy_ports = []\n", "'proxy_ports' is empty", "leave it out", id="proxy-ports-empty"),
+    pytest.param("[firewall]\nproxy_ports = [»0]\n", "is no port", "", id="proxy-port"),
+    pytest.param('[firewall]\nproxy_ports = ["»9-8"]\n', "runs backwards", "", id="proxy-ports-backwards"),
+    pytest.param(
+        '[firewall]\nintercept = "»tprox"\n', "one of no, redirect, tproxy", "did you mean 'tproxy'?", id="intercept"
+    ),
+    pytest.param("[firewall]\nintercept = »true\n", "'intercept' must be a string", "", id="intercept-flag"),
+    pytest.param("[firewall]\nintercept_ports = { http = »0 }\n", "'0' is no port", "", id="intercept-port"),
+    pytest.param(
+        "[firewall]\nintercept_ports = { https = »65536 }\n", "'65536' is no port", "", id="intercept-port-high"
+    ),
+    pytest.param('[firewall]\nintercept_ports = { http = "»80" }\n', "must be", "", id="intercept-port-text"),
+    pytest.param("[firewall]\n»intercept_ports = [3129]\n", "must be a table", "", id="intercept-ports-list"),
+    pytest.param(
+        "[firewall]\nintercept_ports = { »htp = 1 }\n", "unknown key", "did you mean 'http'?", id="intercept-key"
+    ),
+    pytest.param(
+        "[firewall]\n»intercept_ports = { http = 3130 }\n", "intercepted by two ports", "", id="intercept-one-port"
+    ),
+    pytest.param("[firewall]\nintercept_exempt = »1\n", "must be true or false", "", id="intercept-exempt"),
+    pytest.param('[firewall]\nquic = "»drop"\n', "'quic' is one of allow, reject", "", id="quic"),
+    pytest.param('[firewall]\nquic = "»"\n', "'quic' is one of allow, reject", "", id="quic-empty"),
+    pytest.param('[firewall]\nencrypted_dns = "»block"\n', "'encrypted_dns' is one of", "", id="encrypted-dns"),
+    pytest.param("[firewall]\ncalls = »false\n", "'calls' must be a string", "", id="calls"),
+    pytest.param('[firewall]\nmasquerade = "»yes"\n', "must be true or false", "", id="masquerade"),
+    pytest.param("[firewall]\nlimits = { syn = »-1 }\n", "at most 10000; 0 for no limit", "", id="limit-below"),
+    pytest.param("[firewall]\nlimits = { rst = »10001 }\n", "at most 10000; 0 for no limit", "", id="limit-above"),
+    pytest.param("[firewall]\nlimits = { »ping = 1.5 }\n", "'ping' must be", "", id="limit-fraction"),
+    pytest.param("[firewall]\nlimits = { »sny = 1 }\n", "unknown key 'sny'", "did you mean 'syn'?", id="limit-key"),
     pytest.param('[firewall]\n»wann = "eth0"\n', "unknown key 'wann'", "did you mean 'wan'?", id="firewall-key"),
 ]
 
@@ -209,6 +260,15 @@ reject = true
 admin_ports = [22, "8000-8002"]
 schedules = "never"
 log_prefix = { whatsapp = "12345678901234567890 WHATSAPP" }
+proxy_ports = [3128, "8080-8081"]
+intercept = "tproxy"
+intercept_ports = { http = 4129, https = 4130 }
+intercept_exempt = true
+quic = "allow"
+encrypted_dns = "reject"
+calls = "reject"
+masquerade = true
+limits = { syn = 10000, rst = 0 }
 """)
     assert problems == []
     assert found == {
@@ -228,6 +288,16 @@ log_prefix = { whatsapp = "12345678901234567890 WHATSAPP" }
             admin_ports=(22, 8000, 8001, 8002),
             schedules="never",
             log_prefix=(("whatsapp", "12345678901234567890 WHATSAPP"),),
+            proxy_ports=(3128, 8080, 8081),
+            intercept="tproxy",
+            intercept_http=4129,
+            intercept_https=4130,
+            intercept_exempt=True,
+            quic="allow",
+            encrypted_dns="reject",
+            calls="reject",
+            masquerade=True,
+            limits=Limits(syn=10_000, rst=0, ping=5),
         ),
     }
 
@@ -269,3 +339,9 @@ def test_a_template_has_a_longest_length(length: int) -> None:
     document = Document("policy.toml", f"message = '{'x' * length}'\n")
     read_template("message", document.root)
     assert bool(document.problems) == (length > MAX_TEXT)
+
+
+@pytest.mark.parametrize("name", ["eth0", "ppp+", "br-lan", "eth0.100", "wg_0", "veth1@if2", "x" * 15, "0", ""])
+def test_an_interface_is_a_name(name: str) -> None:
+    found, problems = settings_of(f'[firewall]\nlan = "{name}"\n')
+    assert (found["firewall"], problems) == (FirewallSettings(lan=name), [])

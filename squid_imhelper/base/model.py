@@ -100,13 +100,17 @@ class Service:
     @property
     def visible(self) -> dict[str, bool]:
         """By which means the service can be told apart from everything else, by signatures that are on by default."""
-        kinds = {s.kind for s in self.signatures if not s.flag}
+        return self.visible_with("")
+
+    def visible_with(self, flag: Flag) -> dict[str, bool]:
+        """The same by the signatures with a flag alone."""
+        kinds = {s.kind for s in self.signatures if s.flag == flag}
         names = {Kind.HOST, Kind.DOMAIN}
         return {
             "proxy": bool(kinds & (names | {Kind.NETWORK, Kind.PORT})),
             "sni": bool(kinds & names),
             "decrypted": bool(kinds & (names | {Kind.URL, Kind.USER_AGENT, Kind.CONTENT_TYPE})),
-            "firewall": bool(kinds & {Kind.NETWORK, Kind.PORT} or self.udp_ports),
+            "firewall": bool(kinds & {Kind.NETWORK, Kind.PORT} or (self.udp_ports and not flag)),
         }
 
 
@@ -197,7 +201,8 @@ class Rule:
 
     An empty collection is a condition that nothing meets. Schedules and site lists are named; any one of them will do.
     `start` and `end` are instants, the second one not included. `redirect` and `message` are those of the response
-    where they are empty. `line` is where the rule stands in its policy, 0 for none.
+    where they are empty. Without `firewall` a rule is for Squid only. `line` is where the rule stands in its policy, 0
+    for none.
     """
 
     name: str
@@ -214,7 +219,13 @@ class Rule:
     end: float | None = None
     message: str = ""
     redirect: str = ""
+    firewall: bool = True
     line: int = 0
+
+    @property
+    def timed(self) -> bool:
+        """Whether it holds at some times only."""
+        return (self.schedules, self.start, self.end) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,16 +274,38 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one source may do in a second before the rest of it is dropped; 0 for no limit."""
+
+    syn: int = 100
+    rst: int = 50
+    ping: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class FirewallSettings:
-    """The `[firewall]` table: what the router looks like and how drops are logged."""
+    """The `[firewall]` table: what the router looks like, what it lets pass, and how drops are logged.
+
+    `quic` is "" where interception decides: Squid sees no UDP, so that browsers must come back to TCP then.
+    """
 
     wan: str = ""
     lan: str = ""
     default: Literal["accept", "drop"] = "accept"
     reject: bool = False
     admin_ports: tuple[int, ...] = ()
+    proxy_ports: tuple[int, ...] = (3128,)
     schedules: Literal["always", "never", "refuse"] = "refuse"
     log_prefix: tuple[tuple[str, str], ...] = ()
+    intercept: Literal["no", "redirect", "tproxy"] = "no"
+    intercept_http: int = 3129
+    intercept_https: int = 3130
+    intercept_exempt: bool = False
+    quic: Literal["", "allow", "reject"] = ""
+    encrypted_dns: Literal["allow", "reject"] = "allow"
+    calls: Literal["allow", "reject"] = "allow"
+    masquerade: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from squid_imhelper.base.model import AuditSettings, Kind, Match, Response, Rule
 from squid_imhelper.matching.program import Program, ServiceName, SiteTables
 
 MAGIC: Final = b"squid-imhelper\r\n"
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE: Final = 4096
 MAPPED_FROM: Final = 8 << 20
 """Bytes from which on a file is mapped, and shared by all who open it. A smaller one is read: who writes over it in

@@ -138,6 +138,7 @@ class _RuleReader:
             end=_read_instant("until", table, zone, end_of_day=True),
             message=read_template("message", table),
             redirect=read_redirect(table),
+            firewall=table.flag("firewall", default=True),
             line=table.document.line(table.where),
         )
         if rule.start is not None and rule.end is not None and rule.start >= rule.end:

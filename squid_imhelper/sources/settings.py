@@ -1,11 +1,12 @@
 """What a policy says about answers, logs and the router: the tables `[response]`, `[audit]` and `[firewall]`."""
 
 import re
+from dataclasses import asdict
 from typing import Final, Literal
 
-from squid_imhelper.base.addresses import parse_ports
+from squid_imhelper.base.addresses import MAX_PORT, parse_ports
 from squid_imhelper.base.errors import suggest
-from squid_imhelper.base.model import AuditSettings, FirewallSettings, Response
+from squid_imhelper.base.model import AuditSettings, FirewallSettings, Limits, Response
 from squid_imhelper.base.templates import PLACEHOLDERS, encode_html, expand, stray_brace, unknown_placeholders
 from squid_imhelper.base.urls import UrlError, parse_connect, parse_url
 from squid_imhelper.sources.catalogue import Catalogue
@@ -13,16 +14,23 @@ from squid_imhelper.sources.tomlfile import Table
 
 MAX_TEXT: Final = 1000
 """Bytes of a template (a message as HTML), and a tenth of it for a name: a reply to Squid has 4 KB for all, encoded."""
-MAX_LOG_PREFIX: Final = 29
-"""Characters that iptables keeps of a log prefix (xt_LOG.h has 30 bytes with the final zero)."""
+MAX_LOG_PREFIX: Final = 127
+"""Characters that the kernel keeps of a log prefix (nf_log.h: NF_LOG_PREFIXLEN, with the final zero); iptables: 29."""
+MAX_RATE: Final = 10_000
+"""Packets a second: what xt_hashlimit and nft count without rounding."""
 PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 
 _PRINTABLE_ASCII: Final = re.compile(r"[\x21-\x7e]*")
+_LOG_PREFIX: Final = re.compile(r"[\x20\x21\x23\x25-\x5b\x5d-\x7e]*")
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\+?")
+_MAX_INTERFACE: Final = 15  # IFNAMSIZ, with the final zero
 _NOT_IN_A_URL: Final = re.compile(r"[\"\\<>^`|]")
 
 _ON_ERROR: Final[tuple[Literal["allow", "block"], ...]] = ("allow", "block")
 _DEFAULTS: Final[tuple[Literal["accept", "drop"], ...]] = ("accept", "drop")
 _SCHEDULES: Final[tuple[Literal["always", "never", "refuse"], ...]] = ("always", "never", "refuse")
+_INTERCEPT: Final[tuple[Literal["no", "redirect", "tproxy"], ...]] = ("no", "redirect", "tproxy")
+_REJECT: Final[tuple[Literal["allow", "reject"], ...]] = ("allow", "reject")
 _LOG_URLS: Final[tuple[Literal["full", "host", "none"], ...]] = ("full", "host", "none")
 _LOG_CLIENTS: Final[tuple[Literal["full", "network", "none"], ...]] = ("full", "network", "none")
 
@@ -102,22 +110,76 @@ def _read_connect(table: Table) -> str:
 def read_firewall(table: Table, catalogue: Catalogue) -> FirewallSettings:
     """Reads `[firewall]`."""
     standard = FirewallSettings()
-    prefixes = table.table("log_prefix")
-    log_prefix = tuple((service, prefixes.text(service)) for service in prefixes.data)
-    for service, prefix in log_prefix:
-        if service not in catalogue.services:
-            prefixes.error(service, f"unknown service '{service}'", None, suggest(service, catalogue.services))
-        if len(prefix) > MAX_LOG_PREFIX or not re.fullmatch(r"[\x20-\x7e]*", prefix):
-            prefixes.error(service, f"a log prefix has at most {MAX_LOG_PREFIX} characters of ASCII", prefix)
-    admin_ports = table.parsed("admin_ports", table.texts_or_integers("admin_ports"), parse_ports)
+    http, https = _read_intercept_ports(table.table("intercept_ports"), standard)
     settings = FirewallSettings(
-        wan=table.text("wan"),
-        lan=table.text("lan"),
+        wan=_read_interface("wan", table),
+        lan=_read_interface("lan", table),
         default=table.choice("default", _DEFAULTS, standard.default),
         reject=table.flag("reject"),
-        admin_ports=tuple(port for ports in admin_ports for port in ports),
+        admin_ports=_read_ports("admin_ports", table),
+        proxy_ports=_read_ports("proxy_ports", table) or standard.proxy_ports,
         schedules=table.choice("schedules", _SCHEDULES, standard.schedules),
-        log_prefix=log_prefix,
+        log_prefix=_read_log_prefixes(table.table("log_prefix"), catalogue),
+        intercept=table.choice("intercept", _INTERCEPT, standard.intercept),
+        intercept_http=http,
+        intercept_https=https,
+        intercept_exempt=table.flag("intercept_exempt"),
+        quic=table.choice("quic", _REJECT, standard.quic),
+        encrypted_dns=table.choice("encrypted_dns", _REJECT, standard.encrypted_dns),
+        calls=table.choice("calls", _REJECT, standard.calls),
+        masquerade=table.flag("masquerade"),
+        limits=_read_limits(table.table("limits")),
     )
     table.finish()
     return settings
+
+
+def _read_interface(key: str, table: Table) -> str:
+    name = table.text(key)
+    if name and (len(name) > _MAX_INTERFACE or not _INTERFACE.fullmatch(name)):
+        table.error(key, f'\'{key}\' is an interface, as in "eth0" or "ppp+"', name)
+        return ""
+    return name
+
+
+def _read_ports(key: str, table: Table) -> tuple[int, ...]:
+    """Reads ports; a list that is there must not be empty."""
+    if table.data.get(key) == []:
+        table.error(key, f"'{key}' is empty", suggestion="leave it out")
+    ranges = table.parsed(key, table.texts_or_integers(key), parse_ports)
+    return tuple(sorted({port for ports in ranges for port in ports}))
+
+
+def _read_intercept_ports(table: Table, standard: FirewallSettings) -> tuple[int, int]:
+    ports = []
+    for key, default in (("http", standard.intercept_http), ("https", standard.intercept_https)):
+        port = table.integer(key)
+        if port is not None and not 0 < port <= MAX_PORT:
+            table.error(key, f"'{port}' is no port", port)
+        ports.append(default if port is None else port)
+    if ports[0] == ports[1]:
+        table.document.error(table.where, "http and https are intercepted by two ports of Squid")
+    table.finish()
+    return ports[0], ports[1]
+
+
+def _read_limits(table: Table) -> Limits:
+    rates = {}
+    for name, default in asdict(Limits()).items():
+        rate = table.integer(name)
+        if rate is not None and not 0 <= rate <= MAX_RATE:
+            table.error(name, f"'{name}' is a number of packets a second, at most {MAX_RATE}; 0 for no limit", rate)
+        rates[name] = default if rate is None else rate
+    table.finish()
+    return Limits(**rates)
+
+
+def _read_log_prefixes(table: Table, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
+    prefixes = tuple((service, table.text(service)) for service in table.data)
+    for service, prefix in prefixes:
+        if service not in catalogue.services:
+            table.error(service, f"unknown service '{service}'", None, suggest(service, catalogue.services))
+        if len(prefix) > MAX_LOG_PREFIX or not _LOG_PREFIX.fullmatch(prefix):
+            message = f'a log prefix has at most {MAX_LOG_PREFIX} characters of ASCII, and none of " $ \\'
+            table.error(service, message, prefix)
+    return prefixes
