@@ -42,7 +42,7 @@ def told(line: bytes, log_format: LogFormat) -> Told:
     record = reader(log_format)(line)
     values: Told = dict(record.fields)
     values |= {"time": record.time, "duration": record.duration, "denied": record.denied}
-    values |= {"challenged": record.challenged}
+    values |= {"challenged": record.challenged, "repeated": record.repeated, "intercepted": record.intercepted}
     return {name: value for name, value in values.items() if value not in (None, False, 0.0)}
 
 
@@ -313,6 +313,54 @@ def test_the_format_of_squid_conf_gives(line: bytes, more: Told) -> None:
     assert told(line, IMHELPER) == a_get(user=b"joe blow", duration=0.007, **more)
     assert told(line, LogFormat("logformat", log_format("acl"))) == told(line, IMHELPER)
     assert told(line, LogFormat("logformat", log_format("rewrite"))) == told(line, IMHELPER)
+
+
+PEEKED: Final = b'1773623203.004      7 10.0.0.1 %b - HIER_NONE/- - "-" "-" '
+FROM_ROUTER: Final = {"destination": b"192.0.2.7", "destination_port": b"443", "intercepted": True}
+FROM_FORWARD: Final = {"destination": b"10.0.0.254", "destination_port": b"3128"}
+TUNNEL: Final = {"method": b"CONNECT", "url": b"192.0.2.7:443", "duration": 0.007}
+NAMED: Final = {**TUNNEL, "url": b"a.example:443"}
+CONNECT: Final = b"0 CONNECT 192.0.2.7:443"
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        pytest.param(PEEKED % (b"NONE_NONE/000 " + CONNECT) + b"t.me terminate yes 192.0.2.7 443 telegram all",
+                     {**TUNNEL, **FROM_ROUTER, "sni": b"t.me"}, id="cut"),
+        pytest.param(PEEKED % (b"NONE_NONE/000 " + CONNECT) + b"a%20%22b%0a terminate yes 192.0.2.7 443 telegram all",
+                     {**TUNNEL, **FROM_ROUTER, "sni": b'a "b\n'}, id="a-forged-name"),
+        pytest.param(PEEKED % (b"NONE_NONE/000 " + CONNECT) + b"a.example splice yes 192.0.2.7 443 - -",
+                     {**TUNNEL, **FROM_ROUTER, "sni": b"a.example", "repeated": True}, id="looked-into"),
+        pytest.param(PEEKED % b"TCP_TUNNEL/200 9 CONNECT a.example:443" + b"a.example splice yes 192.0.2.7 443 - -",
+                     {**NAMED, **FROM_ROUTER, "sni": b"a.example"}, id="passed-on"),
+        pytest.param(PEEKED % b"NONE_NONE/409 9 CONNECT a.example:443" + b"a.example - yes 192.0.2.7 443 - -",
+                     {**NAMED, **FROM_ROUTER, "sni": b"a.example"}, id="another-address"),
+        pytest.param(PEEKED % (b"NONE_NONE/200 " + CONNECT) + b"- splice - 10.0.0.254 3128 - -",
+                     {**TUNNEL, **FROM_FORWARD, "repeated": True}, id="forward-looked-into"),
+        pytest.param(PEEKED % (b"NONE_NONE/200 " + CONNECT) + b"- peek - 10.0.0.254 3128 - -",
+                     {**TUNNEL, **FROM_FORWARD}, id="no-tls"),
+        pytest.param(PEEKED % b"TCP_DENIED/403 9 GET http://a.example/" + b"- - yes 192.0.2.7 443 - -",
+                     {**FROM_ROUTER, "duration": 0.007, "denied": True}, id="denied-by-squid"),
+        pytest.param(PEEKED % b"TCP_DENIED/403 9 GET http://a.example/" + b"- - yes 192.0.2.7 443 telegram all",
+                     {**FROM_ROUTER, "duration": 0.007}, id="denied-by-a-helper"),
+    ],
+)  # fmt: skip
+def test_the_format_of_an_intercepting_squid_gives(line: bytes, more: Told) -> None:
+    assert told(line, IMHELPER) == a_get(**more)
+    for interface in ("acl", "rewrite"):
+        definition = log_format(interface, intercepted=True)  # type: ignore[arg-type]
+        assert told(line, LogFormat("logformat", definition)) == told(line, IMHELPER)
+    assert is_no_request(reader(IMHELPER)(line)) == bool(more.get("repeated"))
+
+
+def test_only_what_is_intercepted_goes_to_the_address_in_the_log() -> None:
+    """For what comes through a forward port, it is Squid's own."""
+    for mark, names in ((b"yes", ("192.0.2.7", "t.me", "10.0.0.254")), (b"-", ("192.0.2.7", "t.me"))):
+        line = PEEKED % (b"NONE_NONE/200 " + CONNECT) + b"t.me terminate " + mark + b" 10.0.0.254 3128 - -"
+        request, asked, _ = to_request(reader(IMHELPER)(line))
+        assert (request.names, asked) == (names, "192.0.2.7:443")
+        assert request.destination_port == (3128 if mark == b"yes" else None)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ WORDS = [
                  id="one-failed"),
     pytest.param('[response]\non_error = "block"\n' + PLAIN_RULE, [NO_HOST] * 2,
                  "2 requests could not be decided and were answered as on_error says: block.", id="two-failed"),
-    pytest.param(PLAIN_RULE, [NOT_ASKED], "1 line names no host", id="one-connection"),
+    pytest.param(PLAIN_RULE, [NOT_ASKED], "1 line asks for nothing", id="one-connection"),
     pytest.param(AIM, [CUT_OFF], "1 request would be blocked if", id="one-query"),
 ]  # fmt: skip
 

@@ -7,14 +7,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import Rule
 from squid_imhelper.squid.layout import parse_extras, parse_format
-from squid_imhelper.squid.squidconf import EXTRAS, TTL, Installation, render
+from squid_imhelper.squid.squidconf import EXTRAS, TIMED_TTL, TTL, Installation, Interface, render
 from squid_imhelper.squid.wire import DEFAULT_FORMAT
 
 SQUID = shutil.which("squid", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -23,14 +22,14 @@ CONF = Path(__file__).parents[1] / "conf"
 PLACES = Installation("/usr/bin/squid-imhelper", "/etc/squid-imhelper/policy.toml", "/usr/share/imhelper/ERR_MESSENGER")
 PLAIN = (Rule("all", "block"),)
 USERS = (Rule("all", "block"), Rule("ann", "allow", users=frozenset({"ann"})))
+TIMED = (Rule("all", "block", schedules=("office",)),)
 NO_PAGE = replace(PLACES, error_page="")
-
-Interface = Literal["acl", "rewrite"]
 
 CASES = [
     pytest.param(PLACES, PLAIN, "acl", "squid-acl.conf", id="acl"),
     pytest.param(PLACES, USERS, "acl", "squid-acl-users.conf", id="acl-users"),
     pytest.param(NO_PAGE, PLAIN, "acl", "squid-acl-no-page.conf", id="acl-no-page"),
+    pytest.param(PLACES, TIMED, "acl", "squid-acl-timed.conf", id="acl-timed"),
     pytest.param(PLACES, PLAIN, "rewrite", "squid-rewrite.conf", id="rewrite"),
     pytest.param(PLACES, USERS, "rewrite", "squid-rewrite-users.conf", id="rewrite-users"),
 ]
@@ -87,9 +86,28 @@ def test_the_rewriter_is_told_the_extras_that_squid_sends() -> None:
         assert parse_extras(expected).cells.keys() >= {"client", "method"}
 
 
-def test_squid_keeps_no_answer_for_more_than_a_minute() -> None:
-    assert 0 < TTL <= 60
-    assert f" ttl={TTL} negative_ttl={TTL} " in render(PLACES, PLAIN, "acl", 5)
+@pytest.mark.parametrize(
+    ("rules", "seconds", "shows"),
+    [
+        pytest.param(PLAIN, TTL, "a new policy shows", id="always"),
+        pytest.param(TIMED, TIMED_TTL, "a new policy or schedule shows", id="schedule"),
+        pytest.param((Rule("all", "block", start=1.0),), TIMED_TTL, "a new policy or schedule shows", id="from"),
+        pytest.param((*PLAIN, Rule("x", "allow", end=1.0)), TIMED_TTL, "a new policy or schedule shows", id="until"),
+    ],
+)
+def test_squid_keeps_no_answer_for_longer_than_a_policy_can_wait(
+    rules: tuple[Rule, ...], seconds: int, shows: str
+) -> None:
+    assert 0 < TIMED_TTL < TTL <= 60
+    text = render(PLACES, rules, "acl", 5)
+    assert f" ttl={seconds} negative_ttl={seconds} " in text
+    assert f"for {seconds} seconds and leaves open tunnels open: {shows} after that." in text
+
+
+def test_squid_keeps_no_answer_of_a_rewriter() -> None:
+    text = render(PLACES, TIMED, "rewrite", 5)
+    assert "ttl" not in text
+    assert "a new policy shows with the next request" in text
 
 
 def test_no_port_is_opened() -> None:

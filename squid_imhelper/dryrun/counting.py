@@ -118,7 +118,7 @@ class Counter:
         for engine in (self._engine, self._in_force):
             if engine and not engine.is_settled(now):
                 self._remembered.clear()
-        key = (tuple(record.fields.items()), record.denied, record.challenged, record.time is None)
+        key = (tuple(record.fields.items()), record.denied, record.challenged, record.time is None, record.intercepted)
         verdict = self._remembered.get(key)
         if verdict is None:
             verdict = self._decided(record, now)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from squid_imhelper.base.model import Kind, Rule, Service
+from squid_imhelper.base.model import Kind, Service
 from squid_imhelper.dryrun.replay import Outcome
 from squid_imhelper.dryrun.tally import OTHERS, Tally
 from squid_imhelper.matching.program import Program
-from squid_imhelper.squid.squidconf import TTL
+from squid_imhelper.squid.squidconf import TIMED_TTL
 
 _NAMED: Final = 6
 """Services or rules that a note names before it only counts them."""
@@ -134,21 +134,17 @@ def _who_denied(tally: Tally, _: Program) -> Iterator[str]:
 
 def _times(tally: Tally, program: Program) -> Iterator[str]:
     number = tally.gaps.get("time", 0)
-    if number and any(map(_has_time, program.rules)):
+    if number and any(rule.timed for rule in program.rules):
         has = "has" if number == 1 else "have"
         yield f"{number:,} {_requests(number)} {has} no time in the log: decided as if made now."
 
 
 def _tunnels(_: Tally, program: Program) -> Iterator[str]:
-    if any(map(_has_time, program.rules)):
+    if any(rule.timed for rule in program.rules):
         yield (
             "Each request is decided for the time at which it began. Live, a tunnel that is open stays open when a "
-            f"schedule begins, and Squid keeps an answer for its ttl ({TTL} seconds as squid-conf has it)."
+            f"schedule begins, and Squid keeps an answer for its ttl ({TIMED_TTL} seconds as squid-conf has it)."
         )
-
-
-def _has_time(rule: Rule) -> bool:
-    return rule.schedules is not None or rule.start is not None or rule.end is not None
 
 
 def _denied(tally: Tally, _: Program) -> Iterator[str]:
@@ -171,8 +167,11 @@ def _failed(tally: Tally, program: Program) -> Iterator[str]:
 
 def _without_request(tally: Tally, _: Program) -> Iterator[str]:
     if number := tally.without_request:
-        lines = "line names" if number == 1 else "lines name"
-        yield f"{number:,} {lines} no host (error: URLs, or a path alone): nothing was asked for that could be decided."
+        lines = "line asks" if number == 1 else "lines ask"
+        yield (
+            f"{number:,} {lines} for nothing that could be decided: an error: URL, a path alone, or the first line of "
+            "an intercepted tunnel that has two."
+        )
 
 
 def _dry_run(_: Tally, program: Program) -> Iterator[str]:

@@ -71,7 +71,9 @@ class Record(NamedTuple):
 
     `time` is when it was written, in seconds since 1970, None where it does not say; `duration` how long the request
     took, in seconds. `denied` is whether Squid had itself denied it, and `challenged` whether only for want of a name.
-    `by_cache` is whether another cache asked what is in this one (ICP, HTCP).
+    `by_cache` is whether another cache asked what is in this one (ICP, HTCP); `repeated` whether another line tells the
+    same: Squid looked into a tunnel, and goes on to log how it passed it on. `intercepted` is whether the client knew
+    of no proxy.
     """
 
     fields: dict[Field, bytes]
@@ -80,6 +82,8 @@ class Record(NamedTuple):
     denied: bool
     challenged: bool
     by_cache: bool = False
+    repeated: bool = False
+    intercepted: bool = False
 
 
 Reader = Callable[[bytes], Record]
@@ -157,13 +161,13 @@ def to_request(record: Record) -> tuple[Request, str, str]:
         if address is None:
             del fields["client"]
         name = address or name
-    request, asked = build_request(fields)
+    request, asked = build_request(fields, intercepted=record.intercepted)
     return request, asked, name
 
 
 def is_no_request(record: Record) -> bool:
     """Whether a client asked for nothing that the line would tell: no helper is asked about it either."""
-    return record.by_cache or record.fields.get("url", b"").startswith((b"error:", b"/"))
+    return record.by_cache or record.repeated or record.fields.get("url", b"").startswith((b"error:", b"/"))
 
 
 def _record(fields: dict[LogField, bytes], time: float | None, duration: float = 0.0) -> Record:
@@ -174,7 +178,10 @@ def _record(fields: dict[LogField, bytes], time: float | None, duration: float =
     denied = DENIED in tag or DENIED in status or (challenged and not tag)
     by_cache = tag.startswith(b"UDP_") or status.startswith(b"UDP_")
     denied = denied and not (service or rule or by_cache)
-    return Record(cast(dict[Field, bytes], fields), time, duration, denied, challenged, by_cache)
+    repeated = fields.pop("bump_mode", b"") == b"splice" and tag.startswith(b"NONE")
+    intercepted = bool(fields.pop("intercepted", b""))
+    told = cast(dict[Field, bytes], fields)
+    return Record(told, time, duration, denied, challenged, by_cache, repeated, intercepted)
 
 
 def _time(text: bytes, zone: str) -> float:
@@ -246,6 +253,22 @@ def _read_layout(log_format: LogFormat) -> Reader:
     return read
 
 
+def _read_own(own: LogFormat) -> Reader:
+    """Reads the logformats of both modes of squid-conf: each line tells which one it is."""
+    explicit, intercepting = (
+        _read_layout(LogFormat("logformat", log_format("acl", intercepted=intercepted), zone=own.zone))
+        for intercepted in (False, True)
+    )
+
+    def read(line: bytes) -> Record:
+        try:
+            return explicit(line)
+        except UnreadableError:
+            return intercepting(line)
+
+    return read
+
+
 def _logged_time(fields: dict[LogField, bytes], layout: LogLayout, zone: str) -> float | None:
     seconds, milliseconds, local = (fields.pop(name, b"") for name in ("seconds", "milliseconds", "local_time"))
     if seconds:
@@ -309,7 +332,7 @@ def _of_columns(values: Iterable[tuple[str, bytes]], zone: str) -> Record:
 
 _READERS: Final[Mapping[str, Callable[[LogFormat], Reader]]] = {
     "squid": _read_squid,
-    "imhelper": lambda own: _read_layout(LogFormat("logformat", log_format("acl"), zone=own.zone)),
+    "imhelper": _read_own,
     "combined": _read_common,
     "common": _read_common,
     "json": _read_json,

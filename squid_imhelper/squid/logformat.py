@@ -13,16 +13,22 @@ from typing import Final, Literal, NamedTuple
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.squid.layout import TOKEN, Decoder, Field, code_of, decoder_of, field_of, is_known
 
-LogField = Field | Literal["seconds", "milliseconds", "local_time", "duration", "tag", "status", "service", "rule"]
-"""What a line of a log tells besides what Squid tells a helper. `service` and `rule` are what a helper had answered."""
+LogField = Field | Literal[
+    "seconds", "milliseconds", "local_time", "duration", "tag", "status", "service", "rule", "bump_mode", "intercepted",
+]  # fmt: skip
+"""What a line of a log tells besides what Squid tells a helper. `service` and `rule` are what a helper had answered.
+
+`bump_mode` is what became of TLS that Squid looked into; `intercepted` marks a client that knew of no proxy, so that
+the destination is the server's.
+"""
 
 # Format codes that only a log has a use for (format/Token.cc; cf.data.pre, logformat).
 _LOG_CODES: Final[Mapping[str, LogField]] = {
     "ts": "seconds", "tu": "milliseconds", "tl": "local_time", "tg": "local_time",
     "tr": "duration", "Ss": "tag", ">Hs": "status", "Hs": "status", "<Hs": "status",
-    "et": "service", "ea": "rule",
+    "et": "service", "ea": "rule", "ssl::bump_mode": "bump_mode",
 }  # fmt: skip
-_NOTES: Final[Mapping[str, LogField]] = {"tag": "service", "log": "rule"}
+_NOTES: Final[Mapping[str, LogField]] = {"tag": "service", "log": "rule", "imhelper_intercepted": "intercepted"}
 _RANK: Final = {">ru": 0, "ru": 1, ">Hs": 0, "Hs": 1, "<Hs": 2, ">a": 0}
 
 _UTC_TIME: Final = "%d/%b/%Y:%H:%M:%S"

@@ -7,6 +7,7 @@ need another address skip by name.
 
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -336,7 +337,7 @@ def rendered(policy: object, *, interface: str = "acl", options: str = "", concu
     """What `squid-conf` prints, with answers not cached, more options for the helper, and another concurrency."""
     command = [str(HELPER), "squid-conf", "--policy", str(policy), "--with", interface]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    text = text.replace("ttl=60 negative_ttl=60", "ttl=0 negative_ttl=0 cache=0")
+    text = re.sub(r" ttl=\d+ negative_ttl=\d+ ", " ttl=0 negative_ttl=0 cache=0 ", text)
     text = text.replace("access_log daemon:/var/log/squid/access.log squid\n", "")
     if concurrency != 500:
         text = text.replace("concurrency=500", f"concurrency={concurrency}")
