@@ -166,8 +166,13 @@ run_tests() {
     [ -n "$squid" ] || missing="$missing squid-openssl"
     command -v curl > /dev/null || missing="$missing curl"
     command -v ip > /dev/null || missing="$missing iproute2"
+    for pair in iptables:iptables nft:nftables conntrack:conntrack sysctl:procps openssl:openssl; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%:*}" > /dev/null || missing="$missing ${pair#*:}"
+    done
     if [ -n "${CI-}" ]; then # large, and the tests that need them are skipped without them
         command -v chromium > /dev/null || missing="$missing chromium"
+        command -v shellcheck > /dev/null || missing="$missing shellcheck"
+        command -v busybox > /dev/null || missing="$missing busybox"
         [ -n "$(find /usr/lib -name 'libfaketime.so.1' 2> /dev/null)" ] || missing="$missing libfaketime"
     fi
     # shellcheck disable=SC2086  # words are words

@@ -1,0 +1,386 @@
+"""conf/iptables-bootstrap.sh with the kernel's own tools: what it loads, what it leaves alone, and the way back."""
+
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from machine import (
+    CHAINS,
+    REFUSED_BY_THE_KERNEL,
+    REFUSED_BY_THE_TOOLS,
+    SLEEP,
+    TABLE,
+    TPROXY,
+    WHY_NOT,
+    Box,
+    box,
+    iptables,
+    make_box,
+    nftables,
+)
+from real_squid import CONF, HELPER, wait_for
+
+__all__ = ["box", "iptables", "make_box", "nftables"]
+pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+SCRIPT = CONF / "iptables-bootstrap.sh"
+FOR_GOOD = ("--apply", "--within", "0")
+REAL = {"SQUID_IMHELPER": str(HELPER)}
+
+
+POLICY = """
+[firewall]
+wan = "eth0"
+lan = "eth1"
+intercept = "{}"
+[[rule]]
+name = "all"
+action = "block"
+services = ["msn_messenger", "telegram"]
+"""
+
+
+@pytest.mark.parametrize("intercept", [None, "no", "redirect", "tproxy"])
+def test_only_our_own_part_is_loaded_and_loading_it_twice_changes_nothing(box: Box, intercept: str | None) -> None:
+    """With what the tests print, and with what squid-imhelper does."""
+    arguments = FOR_GOOD
+    if intercept:
+        policy = box.folder / "policy.toml"
+        policy.write_text(POLICY.format(intercept))
+        arguments += ("--policy", str(policy))
+    program = REAL if intercept else {}
+    theirs = box.others()
+    assert "IMH-FORWARD" in "".join(theirs) or box.is_nft
+    box.run(*arguments, **program)
+    once = box.loaded()
+    assert "1863" in once
+    assert len(box.routing()) == (4 if intercept == "tproxy" else 0)
+    assert box.others() == theirs
+    for chain in ("INPUT", "FORWARD") if "*filter" in once else ():
+        first = next(line for line in once.splitlines() if line.startswith(f"-A {chain} "))
+        assert first == f"-A {chain} -j IMH-{chain}"  # before what others accept
+    box.run(*arguments, **program)
+    assert box.loaded() == once
+    box.run("--revert")
+    assert box.routing() == []
+    assert box.others() == theirs
+    assert "IMH-" not in box.loaded().replace('-j IMH-FORWARD"', "")
+    assert "squid_imhelper" not in box.loaded()
+
+
+@pytest.mark.parametrize("action", [[], ["--dry-run"], ["--check"]], ids=["nothing said", "dry-run", "check"])
+def test_printing_and_checking_load_nothing(box: Box, action: list[str]) -> None:
+    before = box.loaded()
+    said = box.run(*action)
+    assert box.loaded() == before
+    assert "accepted" in said if "--check" in action else said.count("1863") == (1 if box.is_nft else 4)
+    assert not (box.folder / "state of a test").exists()
+
+
+def test_what_is_printed_is_what_is_loaded(iptables: Box) -> None:
+    """Also the second time, when the chains that go and the jumps that stay are part of it."""
+    for service in ("msn", "aim"):
+        iptables.prints(service)
+        v4, _, v6 = iptables.run("--dry-run").partition("# ip6tables\n")
+        for tool, text in ((iptables.variant, v4), (iptables.variant.replace("ip", "ip6", 1), v6)):
+            iptables.tool(f"{tool}-restore", "--noflush", stdin=text)
+        by_hand = iptables.loaded()
+        iptables.run(*FOR_GOOD)
+        assert iptables.loaded() == by_hand
+        assert f":IMH-{service} " in by_hand
+    assert ":IMH-msn " not in by_hand
+
+
+def test_what_the_new_rules_no_longer_have_goes(box: Box) -> None:
+    box.run(*FOR_GOOD)
+    box.prints("aim", 5190, ip6tables=CHAINS.format(service="aim", port=5190).partition("*nat")[0])
+    box.run(*FOR_GOOD)
+    assert box.blocks(5190)
+    assert not box.blocks(1863)
+    assert "msn" not in box.loaded()
+    if not box.is_nft:
+        v4, v6 = (box.tool(f"{tool}-save") for tool in (box.variant, box.variant.replace("ip", "ip6", 1)))
+        assert ("IMH-PREROUTING" in v4, "IMH-PREROUTING" in v6) == (True, False)
+
+
+def test_a_jump_stays_where_somebody_has_moved_it_and_is_there_once(iptables: Box) -> None:
+    tool = iptables.variant
+    iptables.run(*FOR_GOOD)
+    for words in ("-D FORWARD -j IMH-FORWARD", "-A FORWARD -j IMH-FORWARD"):
+        iptables.tool(tool, *words.split())
+    moved = iptables.loaded()
+    for words in ("-A FORWARD -j IMH-FORWARD", "-A DOCKER-USER -s 192.0.2.1 -g IMH-msn"):
+        iptables.tool(tool, *words.split())
+    iptables.run(*FOR_GOOD)
+    assert iptables.loaded() == moved
+
+
+@pytest.mark.parametrize("confirmed", [None, "aim"], ids=["nothing before", "others before"])
+def test_what_was_loaded_comes_back_unless_confirmed(box: Box, confirmed: str | None) -> None:
+    if confirmed:
+        box.prints(confirmed, 5190)
+        box.run("--apply")
+        box.run("--confirm")
+    theirs, before = box.others(), box.loaded()
+    box.prints()
+    said = box.run("--apply")
+    assert "within 60 seconds" in said
+    assert f'{SCRIPT}" --confirm' in said
+    box.let_pass(60)
+    assert not box.blocks(1863)
+    assert box.blocks(5190) == bool(confirmed)
+    assert box.others() == theirs
+    assert not confirmed or box.loaded() == before
+    assert "nothing waits" in box.run("--confirm", status=1)
+
+
+def test_what_is_confirmed_stays(box: Box) -> None:
+    """Even when another --apply, with a shorter time, waits next: what comes back is what was confirmed."""
+    box.run("--apply")
+    box.run("--confirm")
+    box.prints("aim", 5190)
+    box.run("--apply", "--within", "30")
+    assert box.blocks(5190)
+    box.let_pass(30)
+    assert box.blocks(1863)
+    assert not box.blocks(5190)
+    assert "nothing waits" in box.run("--confirm", status=1)
+
+
+def test_who_has_waited_in_vain_touches_nothing(box: Box) -> None:
+    """Not even when something else waits by then; and not before it has the lock, since somebody may just confirm."""
+    box.run("--apply", "--within", "30")
+    with (box.folder / "state of a test" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        box.passed(30).touch()
+        wait_for(box.waits_for_lock, "the end of the time")
+        assert box.blocks(1863)
+        (box.folder / "state of a test" / "waiting").write_text("another")
+        pid = box.waits_for_lock()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "its end")
+    assert box.blocks(1863)
+    assert box.waits
+
+
+@pytest.mark.parametrize("action", ["--apply", "--persist"])
+def test_what_must_not_be_done_while_something_waits(box: Box, action: str) -> None:
+    box.run("--apply")
+    before = box.loaded()
+    box.prints("aim", 5190)
+    assert "is not confirmed" in box.run(action, status=1)
+    assert box.loaded() == before
+    box.run("--confirm")
+
+
+def test_of_two_at_once_one_waits_for_the_other(box: Box) -> None:
+    both = [box.start("--apply") for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert box.blocks(1863)
+    box.run("--confirm")
+
+
+def test_taking_out_ends_what_waits_and_may_be_done_again(box: Box) -> None:
+    theirs = box.others()
+    box.prints("aim", 5190)
+    box.run(*FOR_GOOD)
+    box.prints()
+    box.run("--apply")
+    for _ in range(2):
+        box.run("--revert")
+        assert not box.waits
+        assert box.others() == theirs
+        assert not box.blocks(1863)
+    assert "nothing waits" in box.run("--confirm", status=1)
+
+
+@pytest.mark.parametrize("family", ["iptables", "ip6tables"])
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [(REFUSED_BY_THE_KERNEL, ": what was loaded before is back"), (REFUSED_BY_THE_TOOLS, "nothing is loaded")],
+    ids=["kernel", "tools"],
+)
+@pytest.mark.parametrize("before", [None, "aim"], ids=["nothing before", "ours before"])
+def test_of_refused_rules_nothing_is_loaded(
+    iptables: Box, family: str, rules: str, said: str, before: str | None
+) -> None:
+    """Neither of the one family nor of the other, and not the table before the refused one."""
+    if before:
+        iptables.prints(before, 5190)
+        iptables.run(*FOR_GOOD)
+    theirs, loaded = iptables.others(), iptables.loaded()
+    nat = CHAINS.format(service="msn", port=7).partition("*nat")
+    iptables.prints(**{family: f"*nat{nat[2]}{rules.partition('*nat')[0]}"})
+    assert said in iptables.run("--apply", status=1)
+    assert not iptables.waits
+    assert not iptables.blocks(1863)
+    assert iptables.others() == theirs
+    if before:
+        assert iptables.loaded() == loaded
+
+
+def test_of_a_refused_table_nothing_is_loaded(nftables: Box) -> None:
+    nftables.run(*FOR_GOOD)
+    before = nftables.loaded()
+    nftables.prints(nftables=TABLE.format(service="aim", port=5190).replace("@aim", "@msn"))
+    assert "are refused" in nftables.run("--apply", status=1)
+    assert nftables.loaded() == before
+
+
+FOREIGN = {
+    "stance": ("iptables", ":FORWARD DROP [0:0]"),
+    "rule": ("ip6tables", "-A FORWARD -j DROP"),
+    "chain": ("iptables", ":DOCKER-USER - [0:0]"),
+    "rule without a target of ours": ("iptables", "-A FORWARD -s 192.0.2.1"),
+    "nothing": ("ip6tables", None),
+    "only a remark": ("both", "# nothing to do"),
+    "ruleset": ("nftables", "flush ruleset"),
+    "table": ("nftables", "table inet others {\n}"),
+    "nothing for nftables": ("nftables", None),
+    "only a remark for nftables": ("nftables", "# nothing to do"),
+}
+
+
+@pytest.mark.parametrize(("kind", "line"), FOREIGN.values(), ids=FOREIGN)
+def test_what_is_not_about_our_own_part_is_not_loaded(
+    make_box: Callable[[str], Box], kind: str, line: str | None
+) -> None:
+    box = make_box("nftables" if kind == "nftables" else "iptables-nft")
+    form = TABLE if box.is_nft else CHAINS
+    remark = line is not None and line.startswith("#")
+    text = (
+        "" if line is None else line + "\n" if remark else form.format(service="msn", port=1).replace("# the s", line)
+    )
+    if line and not remark:
+        text = form.format(service="msn", port=1).replace("# a rule set\n", "") + ("" if box.is_nft else "*filter\n")
+        text += line + "\n" + ("" if box.is_nft else "COMMIT\n")
+    before = box.loaded()
+    box.prints(**dict.fromkeys(("iptables", "ip6tables") if kind == "both" else (kind,), text))
+    for action in ("--apply", "--check", "--dry-run"):
+        assert "nothing is loaded" in box.run(action, status=1)
+    assert box.loaded() == before
+
+
+def test_a_program_that_refuses_or_is_not_there_loads_nothing(box: Box) -> None:
+    before = box.loaded()
+    policy = box.folder / "a policy.toml"
+    policy.write_text("[[rule]]\n")
+    assert "nothing is loaded" in box.run("--apply", "--policy", str(policy), status=1, **REAL)
+    assert "there is no /no where" in box.run("--apply", status=1, SQUID_IMHELPER="/no where")
+    assert box.loaded() == before
+
+
+def test_a_policy_may_have_blanks_in_its_name(box: Box) -> None:
+    policy = box.folder / "a policy of mine.toml"
+    shutil.copy(CONF / "policy.toml", policy)
+    assert "accepted" in box.run("--check", "--policy", str(policy), **REAL)
+
+
+def test_the_end_of_the_login_does_not_end_the_way_back(box: Box) -> None:
+    with box.start("--apply") as process:
+        assert process.wait(60) == 0
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):  # it should find nobody
+                os.killpg(process.pid, number)
+    assert box.blocks(1863)
+    box.let_pass(60)
+    assert not box.blocks(1863)
+
+
+def test_what_can_be_put_back_is_even_when_something_cannot(iptables: Box) -> None:
+    iptables.run("--apply")
+    iptables.stub(f"{iptables.variant}-restore", "exit 1")
+    iptables.let_pass(60)
+    assert "IMH-msn" in iptables.tool(f"{iptables.variant}-save")
+    assert "IMH-msn" not in iptables.tool(f"{iptables.variant.replace('ip', 'ip6', 1)}-save")
+    assert "NOT ALL" in (iptables.folder / "state of a test" / "rollback.log").read_text()
+    (iptables.folder / "bin" / f"{iptables.variant}-restore").unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_script_that_loses_its_terminal_half_way(iptables: Box, number: int) -> None:
+    """Between the families, since the second tool stops until the signal was sent: deaf, or dead and made good."""
+    stop, there = iptables.folder / "stop", iptables.folder / "there"
+    stop.touch()
+    tool = f"{iptables.variant.replace('ip', 'ip6', 1)}-restore"
+    halt = f'case $* in *--test*) ;; *) echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done ;; esac'
+    iptables.stub(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
+    with iptables.start("--apply") as process:
+        wait_for(there.exists, "the second family")
+        assert iptables.blocks(1863)
+        os.kill(process.pid, number)
+        assert process.stderr
+        process.stderr.close()
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        stop.unlink()
+        assert process.wait(60) == (-number if number == signal.SIGKILL else 0)
+    iptables.let_pass(60)
+    assert not iptables.blocks(1863)
+
+
+def test_after_a_restart_nothing_waits(box: Box) -> None:
+    """What is in the file is then of another start of the machine."""
+    waiting = box.folder / "state of a test" / "waiting"
+    box.run("--apply")
+    marker = waiting.read_text()
+    box.let_pass(60)
+    waiting.write_text(marker)  # as when who waited was killed
+    assert "is not confirmed" in box.run("--apply", status=1)
+    waiting.write_text("another" + marker)
+    assert "nothing waits" in box.run("--confirm", status=1)
+    box.run("--apply")
+    box.let_pass(60)
+    assert not box.blocks(1863)
+
+
+def test_where_ipv6_is_switched_off_tproxy_needs_no_routing_for_it(box: Box) -> None:
+    box.tool("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    box.prints(more=TPROXY["nftables" if box.is_nft else "iptables"])
+    box.run(*FOR_GOOD)
+    assert len(box.routing()) == 2
+    box.run("--revert")
+    assert box.routing() == []
+
+
+def test_rules_of_ours_in_the_other_back_end_are_named(iptables: Box) -> None:
+    assert "note:" not in iptables.run(*FOR_GOOD)
+    assert "rules of ours in iptables count, too" in iptables.run(*FOR_GOOD, "--backend", "nftables")
+    assert "rules of ours in nftables count, too" in iptables.run(*FOR_GOOD)
+    iptables.run("--revert")
+    assert not iptables.blocks(1863)
+    assert "squid_imhelper" not in iptables.tool("nft", "list", "tables")
+
+
+def test_tproxy_gets_its_routing(box: Box) -> None:
+    """A rule and a route for IPv4, and the same for IPv6: as long as there are rules that need them, and once."""
+    box.prints(more=TPROXY["nftables" if box.is_nft else "iptables"])
+    assert "ip [-6] rule add" in box.run("--dry-run")
+    assert box.routing() == []
+    box.run("--apply")
+    assert len(box.routing()) == 4
+    box.let_pass(60)
+    assert box.routing() == []
+    for _ in range(2):
+        box.run(*FOR_GOOD)
+        assert len(box.routing()) == 4
+    box.prints()
+    box.run("--apply")
+    assert box.routing() == []
+    box.let_pass(60)
+    assert len(box.routing()) == 4
+    box.run("--revert")
+    assert box.routing() == []
+
+
+@pytest.mark.parametrize("part", ["-4 rule add", "-4 route replace", "-6 rule add", "-6 route replace"])
+def test_without_the_routing_that_tproxy_needs_nothing_is_loaded(box: Box, part: str) -> None:
+    box.prints(more=TPROXY["nftables" if box.is_nft else "iptables"])
+    box.stub("ip", f'case "$*" in "{part} "*) exit 2 ;; esac\nexec {shutil.which("ip")} "$@"')
+    assert ": what was loaded before is back" in box.run(*FOR_GOOD, status=1)
+    assert not box.blocks(1863)
+    assert box.routing() == []
