@@ -56,6 +56,7 @@ def test_json_has_these_keys_in_these_types() -> None:
             "status": "legacy",
             "year": 2006,
             "visible": {"proxy": True, "sni": True, "decrypted": True, "firewall": True},
+            "hidden": "Calls.",
             "collateral": "Mail goes too.",
         },
         {
@@ -65,6 +66,7 @@ def test_json_has_these_keys_in_these_types() -> None:
             "status": "active",
             "year": None,
             "visible": {"proxy": False, "sni": False, "decrypted": False, "firewall": False},
+            "hidden": "",
             "collateral": "",
         },
     ]

@@ -33,6 +33,12 @@ def test_visible(kind: Kind, expected: str) -> None:
     assert not any(service((kind, "shared"), (kind, "stale"), (kind, "self_hosted")).visible.values())
 
 
+def test_visible_with_a_flag_is_by_what_has_the_flag_alone() -> None:
+    made = service((Kind.HOST, ""), (Kind.PORT, "shared"), udp_ports=(3478,))
+    assert [way for way, seen in made.visible_with("shared").items() if seen] == ["proxy", "firewall"]
+    assert not any(made.visible_with("stale").values())
+
+
 def test_visible_of_several_signatures() -> None:
     assert all(service((Kind.HOST, ""), (Kind.PORT, "")).visible.values())
 

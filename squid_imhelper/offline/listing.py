@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterable
-from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from squid_imhelper.base.model import FLAGS, Kind, Service, Signature
+from squid_imhelper.offline.visibility import MEANS, NO, YES, Means, mark
 from squid_imhelper.sources.catalogue import Catalogue
-
-_MEANS: Final = ("proxy", "sni", "decrypted", "firewall")
 
 
 def as_json(services: Iterable[Service]) -> str:
@@ -24,6 +22,7 @@ def as_json(services: Iterable[Service]) -> str:
                 "status": service.status,
                 "year": service.year,
                 "visible": service.visible,
+                "hidden": service.hidden,
                 "collateral": service.collateral,
             }
             for service in services
@@ -36,11 +35,10 @@ def print_table(services: Iterable[Service], console: Console) -> None:
     """All services, a line each."""
     table = Table(box=None, pad_edge=False)
     for title in ("id", "name", "group", "status", "proxy", "sni", "decrypted", "firewall"):
-        table.add_column(title, overflow="fold", justify="center" if title in _MEANS else "left")
+        table.add_column(title, overflow="fold", justify="center" if title in MEANS else "left")
     for service in services:
         status = f"{service.status} {service.year}" if service.year else service.status
-        marks = ("yes" if service.visible[means] else "-" for means in _MEANS)
-        table.add_row(service.id, service.name, service.group, status, *marks)
+        table.add_row(service.id, service.name, service.group, status, *(_cell(service, means) for means in MEANS))
     console.print(table)
 
 
@@ -51,12 +49,24 @@ def print_service(service: Service, catalogue: Catalogue, console: Console) -> N
         f"{service.name} ({service.id}), {service.status}{year}",
         f"  group {service.group}: {catalogue.groups[service.group]}",
         *(f"  {text}" for text in (service.note,) if text),
-        "  told apart by: " + (", ".join(m for m in _MEANS if service.visible[m]) or "nothing by itself"),
-        *(f"  not seen without decryption: {text}" for text in (service.hidden,) if text),
+        "  told apart by: " + (", ".join(_told_by(service)) or "nothing"),
+        *(f"  stays hidden: {text}" for text in (service.hidden,) if text),
         *(f"  also hit when blocked: {text}" for text in (service.collateral,) if text),
     ]
     lines += [f"  {line}" for line in _signature_lines(service)]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell(service: Service, means: Means) -> str:
+    text = mark(service, means)
+    return "-" if text == NO else text
+
+
+def _told_by(service: Service) -> Iterable[str]:
+    for means in MEANS:
+        text = mark(service, means)
+        if text != NO:
+            yield means if text == YES else f"{means} ({text})"
 
 
 def _signature_lines(service: Service) -> Iterable[str]:
