@@ -23,7 +23,7 @@ from squid_imhelper.base.model import (
 )
 from squid_imhelper.offline.lint import SHOWN_LINES, SHOWN_SERVICES, Report, lint
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
-from squid_imhelper.squid.squidconf import TTL
+from squid_imhelper.squid.squidconf import TIMED_TTL
 
 Write = Callable[[str], Path]
 
@@ -164,29 +164,30 @@ FOUND = [
         id="schedule-outside-of-the-dates",
     ),
     pytest.param(
-        f'[schedules]\n»s = {{ hours = ["08:00:00-08:00:{TTL - 1}"], timezone = "UTC" }}\n'
+        f'[schedules]\n»s = {{ hours = ["08:00:00-08:00:{TIMED_TTL - 1}"], timezone = "UTC" }}\n'
         '[[rule]]\nschedule = "s"\naction = "block"\n',
-        f"schedule 's' changes within {TTL} seconds, for which Squid keeps an answer: nobody will notice",
+        f"schedule 's' changes within {TIMED_TTL} seconds, for which Squid keeps an answer: nobody will notice",
         "",
         id="schedule-too-fine",
     ),
     pytest.param(
-        '[schedules]\n»s = { hours = ["08:00-08:01"], timezone = "UTC" }\n[[rule]]\nschedule = "s"\naction = "block"\n',
-        f"schedule 's' changes within {TTL} seconds",
+        '[schedules]\n»s = { hours = ["08:00:00-08:00:15"], timezone = "UTC" }\n'
+        '[[rule]]\nschedule = "s"\naction = "block"\n',
+        f"schedule 's' changes within {TIMED_TTL} seconds",
         "",
         id="schedule-of-just-the-ttl",
     ),
     pytest.param(
-        '[schedules]\n»s = { hours = ["08:00-12:00", "12:01-13:00"], timezone = "UTC" }\n'
+        '[schedules]\n»s = { hours = ["08:00-12:00", "12:00:15-13:00"], timezone = "UTC" }\n'
         '[[rule]]\nschedule = "s"\naction = "block"\n',
-        f"schedule 's' changes within {TTL} seconds",
+        f"schedule 's' changes within {TIMED_TTL} seconds",
         "",
         id="gap-too-short",
     ),
     pytest.param(
-        '[schedules]\n»s = { hours = ["00:00:00-23:59:30"], timezone = "UTC" }\n'
+        '[schedules]\n»s = { hours = ["00:00:00-23:59:50"], timezone = "UTC" }\n'
         '[[rule]]\nschedule = "s"\naction = "block"\n',
-        f"schedule 's' changes within {TTL} seconds",
+        f"schedule 's' changes within {TIMED_TTL} seconds",
         "",
         id="gap-too-short-at-midnight",
     ),
@@ -431,7 +432,7 @@ lan = ["10.0.0.1/8"]
 old = ["10.9.9.9"]
 
 [schedules]
-blink = { hours = ["12:00-12:01"], timezone = "Europe/Brussels" }
+blink = { hours = ["12:00:00-12:00:10"], timezone = "Europe/Brussels" }
 weekend = { days = "sat,sun", timezone = "Europe/Brussels" }
 unused = { timezone = "Europe/Brussels" }
 
@@ -547,7 +548,7 @@ def test_what_a_schedule_does_not_do_is_said_where_there_is_one(policy_file: Wri
     text = f'[schedules]\ns = {{ days = "mon", timezone = "UTC" }}\n[[rule]]\n{when}\naction = "block"\n'
     summary = " ".join(report(policy_file(text)).summary)
     assert ("a tunnel that is open when it begins stays open" in summary) == told
-    assert (f"its ttl ({TTL} seconds" in summary) == told
+    assert (f"its ttl ({TIMED_TTL} seconds" in summary) == told
 
 
 def test_the_built_in_policy_is_in_order() -> None:

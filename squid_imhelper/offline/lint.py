@@ -8,13 +8,15 @@ from typing import Final
 from squid_imhelper.base import schedule
 from squid_imhelper.base.errors import Problem, SourceError
 from squid_imhelper.base.model import BUILT_IN, Kind, Policy, Rule, Schedule
+from squid_imhelper.firewall.backends import BACKENDS
+from squid_imhelper.firewall.plan import plan_firewall
 from squid_imhelper.matching.engine import Engine
 from squid_imhelper.offline.expectations import note_failures
 from squid_imhelper.offline.shadows import covers
 from squid_imhelper.sources.catalogue import Catalogue
 from squid_imhelper.sources.compiler import compile_policy
 from squid_imhelper.sources.policy import ReadPolicy, left_out_problems, read_for_lint
-from squid_imhelper.squid.squidconf import TTL
+from squid_imhelper.squid.squidconf import TIMED_TTL
 
 SHOWN_LINES: Final = 10
 """Lines of a list that are shown for each reason for which lines were left out."""
@@ -126,9 +128,9 @@ def _summary(name: str, read: ReadPolicy, problems: Sequence[Problem]) -> Iterat
         (entries, "site"), (len(read.expectations), "expectation"),
     )  # fmt: skip
     yield f"{name}: {_counts(problems)}; " + ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for n, what in parts)
-    if any(rule.schedules or rule.start or rule.end for rule in policy.rules):
+    if any(rule.timed for rule in policy.rules):
         yield "What a schedule does not do: a tunnel that is open when it begins stays open, and Squid keeps an answer"
-        yield f"for its ttl ({TTL} seconds in the lines of 'squid-conf'); the firewall can cut what is open."
+        yield f"for its ttl ({TIMED_TTL} seconds in the lines of 'squid-conf'); the firewall can cut what is open."
 
 
 # ---- rules and times ------------------------------------------------------------------------------------------------
@@ -188,10 +190,11 @@ def _ever_scheduled(rule: Rule, policy: Policy) -> bool:
 
 def _too_fine(subject: Subject) -> None:
     for name, own in subject.policy.schedules.items():
-        if name not in _broken_names(subject.read) and any(length <= TTL for length in _lengths(own)):
+        if name not in _broken_names(subject.read) and any(length <= TIMED_TTL for length in _lengths(own)):
             subject.warn(
                 ("schedules", name),
-                f"schedule '{name}' changes within {TTL} seconds, for which Squid keeps an answer: nobody will notice",
+                f"schedule '{name}' changes within {TIMED_TTL} seconds, for which Squid keeps an answer: "
+                "nobody will notice",
             )
 
 
@@ -266,6 +269,14 @@ def _collateral(subject: Subject) -> None:
             subject.warn(("rule", number, "include"), f"more is blocked than these messengers, too: {more}", "shared")
 
 
+def _firewall(subject: Subject) -> None:
+    """What `firewall` would refuse, where a policy says that it is for a router, too."""
+    if "firewall" in subject.read.document.data and not subject.read.document.wrong:
+        strictest = min(backend.max_log_prefix for backend in BACKENDS.values())
+        for refusal in plan_firewall(subject.policy, subject.catalogue, strictest).refusals:
+            subject.warn(refusal.where, f"'firewall' refuses this: {refusal.message}", None, refusal.suggestion)
+
+
 _LOOKS: Final[tuple[Callable[[Subject], None], ...]] = (
-    _shadowed, _without_effect, _never_true, _too_fine, _unused, _unseen, _collateral,
+    _shadowed, _without_effect, _never_true, _too_fine, _unused, _unseen, _collateral, _firewall,
 )  # fmt: skip
