@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from hypothesis import strategies as st
+from packets import LAN, WAN, Packet
 
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.model import (
@@ -25,7 +26,6 @@ from squid_imhelper.base.model import (
 )
 from squid_imhelper.base.schedule import week_stretches
 from squid_imhelper.sources.catalogue import load_catalogue
-from tests.packets import LAN, WAN, Packet
 
 CATALOGUE = load_catalogue()
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from packets import Journey, Packet, inside, mark_fits
+
 from squid_imhelper.base.addresses import parse_interval
-from tests.packets import Journey, Packet, inside, mark_fits
 
 TYPES: Final = {4: "ip", 6: "ip6"}
 ECHO: Final = {"icmp": "echo-request", "ipv6-icmp": "128"}

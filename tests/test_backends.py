@@ -1,11 +1,11 @@
 """The table of languages: each writes a plan, and says what it can hold."""
 
 import pytest
+from arbitrary import CATALOGUE
 
 from squid_imhelper.base.model import FirewallSettings, Policy, Rule
 from squid_imhelper.firewall.backends import BACKENDS
 from squid_imhelper.firewall.plan import plan_firewall
-from tests.arbitrary import CATALOGUE
 
 EVERY_SERVICE = Policy(
     "p",

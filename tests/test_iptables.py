@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arbitrary import CATALOGUE, FIREWALL_SITES, firewall_policies, packets
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from packets import LAN, MAX_CHAIN_NAME, WAN, Journey, Packet, decided, fates, read_restore, travel
 
 from squid_imhelper.base.addresses import parse_interval
 from squid_imhelper.base.model import ACTIONS, Action, FirewallSettings, Limits, Policy, Rule, SiteList
@@ -17,8 +19,6 @@ from squid_imhelper.firewall.iptables import MAX_LOG_PREFIX, render
 from squid_imhelper.firewall.plan import Plan, plan_firewall
 from squid_imhelper.firewall.restore import Family
 from squid_imhelper.sources.policy import read_policy
-from tests.arbitrary import CATALOGUE, FIREWALL_SITES, firewall_policies, packets
-from tests.packets import LAN, MAX_CHAIN_NAME, WAN, Journey, Packet, decided, fates, read_restore, travel
 
 CONF = Path(__file__).parents[1] / "conf"
 FAMILIES: tuple[Family, ...] = (4, 6)

@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arbitrary import firewall_policies, packets
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from nftpackets import read_nft, travel
+from packets import Packet, fates, read_restore
+from packets import travel as travel_restored
 
 from squid_imhelper.base.model import Kind, Policy, Service, Signature
 from squid_imhelper.firewall import iptables
@@ -16,10 +20,6 @@ from squid_imhelper.firewall.nfttable import FAMILIES
 from squid_imhelper.firewall.plan import plan_firewall
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
 from squid_imhelper.sources.policy import read_policy
-from tests.arbitrary import firewall_policies, packets
-from tests.nftpackets import read_nft, travel
-from tests.packets import Packet, fates, read_restore
-from tests.packets import travel as travel_restored
 
 CONF = Path(__file__).parent.parent / "conf"
 WriteFile = Callable[[str], Path]

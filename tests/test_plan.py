@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arbitrary import CATALOGUE, FIREWALL_SITES, firewall_policies
 from hypothesis import HealthCheck, given, settings
 
 import squid_imhelper
@@ -16,7 +17,6 @@ from squid_imhelper.base.model import FirewallSettings, Interval, Policy, Rule
 from squid_imhelper.firewall.destinations import each_port
 from squid_imhelper.firewall.plan import Plan, Refusal, plan_firewall
 from squid_imhelper.sources.policy import read_policy
-from tests.arbitrary import CATALOGUE, FIREWALL_SITES, firewall_policies
 
 PROJECT = Path(squid_imhelper.__file__).parents[1]
 Write = Callable[[str], Path]

@@ -5,12 +5,12 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packets import MAX_MULTIPORT, ports_fit
 
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.model import FirewallSettings, Interval
 from squid_imhelper.firewall.destinations import ANYWHERE, Destination, port_ranges
 from squid_imhelper.firewall.restore import Family, Table, cidrs, quoted
-from tests.packets import MAX_MULTIPORT, ports_fit
 
 
 def table(name: str = "filter", family: Family = 4) -> Table:
