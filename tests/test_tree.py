@@ -35,7 +35,7 @@ FILES = {
 """Modules that may open files or look at them."""
 
 WITHOUT_TEST = {"__main__"}
-WITHOUT_MODULE = {"recorded", "samples", "tree", "conf"}
+WITHOUT_MODULE = {"recorded", "samples", "tree", "conf", "docs"}
 
 
 def name_of(path: Path) -> str:

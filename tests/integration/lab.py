@@ -32,10 +32,11 @@ CHAT, CHAT6 = "203.0.113.20", "2001:db8:f::20"
 """A messenger's server that only its name tells."""
 TELEGRAM, TELEGRAM6 = "149.154.167.50", "2001:67c:4e8::10"
 AIM = "64.12.24.10"
+YAHOO = "216.155.193.10"
 MSN = "207.46.25.15"
 RESOLVER, RESOLVER6 = "9.9.9.9", "2620:fe::fe"
 """One that everybody knows, who also answers by HTTPS."""
-SERVERS = (NEWS, CHAT, TELEGRAM, AIM, MSN, RESOLVER)
+SERVERS = (NEWS, CHAT, TELEGRAM, AIM, YAHOO, MSN, RESOLVER)
 SERVERS6 = (NEWS6, CHAT6, TELEGRAM6, RESOLVER6)
 FAR, FAR6 = "198.51.100.10", "2001:db8:e::10"
 """A server behind a narrow link."""
