@@ -61,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--policy",
         metavar="FILE",
         type=_not_empty,
-        help=f"a policy, a compiled program, or the word {BUILT_IN} (default: {DEFAULT_POLICY})",
+        help=f"a policy, a compiled program, or the word {BUILT_IN} (default: {DEFAULT_POLICY}; without that, "
+        f"{BUILT_IN}, but for the helpers)",
     )
     helper = _helper_options(policy)
     _acl_options(commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout"))
@@ -153,7 +154,12 @@ def _services_options(services: argparse.ArgumentParser) -> None:
 
 def _firewall_options(firewall: argparse.ArgumentParser) -> None:
     backends = ("iptables", "ip6tables", "nftables")
-    firewall.add_argument("--backend", choices=backends, required=True, help="what the rules are written for")
+    firewall.add_argument(
+        "--backend",
+        choices=backends,
+        required=True,
+        help="what the rules are for: iptables-restore, ip6tables-restore, or nft -f",
+    )
     what = firewall.add_mutually_exclusive_group()
     what.add_argument(
         "--chains", action="store_true", help="only our own chains and the jumps to them, for a router that has rules"
@@ -166,10 +172,15 @@ def _firewall_options(firewall: argparse.ArgumentParser) -> None:
 
 def _squid_conf_options(conf: argparse.ArgumentParser) -> None:
     modes, interfaces = ("explicit", "intercept"), ("acl", "rewrite")
-    conf.add_argument("--mode", choices=modes, default="explicit", help="how clients reach Squid (default: explicit)")
-    conf.add_argument("--with", dest="interface", choices=interfaces, default="acl", help="(default: acl)")
+    with_help = "by what Squid asks: external ACL, or URL rewriter (default: acl)"
+    mode_help = "how clients reach Squid (default: explicit); how 'intercept' does it, the policy's [firewall] says"
+    conf.add_argument("--mode", choices=modes, default="explicit", help=mode_help)
+    conf.add_argument("--with", dest="interface", choices=interfaces, default="acl", help=with_help)
     conf.add_argument(
-        "--tls-cert", metavar="PEM", type=_not_empty, help="certificate and key for the port that intercepts TLS"
+        "--tls-cert",
+        metavar="PEM",
+        type=_not_empty,
+        help="certificate and key for the port that intercepts TLS, which it does not open without",
     )
     version_help = "(default: that of the Squid found here, or 5)"
     conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), help=version_help)

@@ -96,7 +96,9 @@ def test_nothing_is_ever_decrypted(interface: Interface) -> None:
     assert all("imhelper_step2" in rule for rule in rules if rule.startswith("terminate"))
     assert [rule.split()[0] for rule in rules][-2:] == ["peek", "splice"]
     assert all("generate-host-certificates=off" in port for port in directives(text, "https_port"))
-    assert all("!imhelper_tunnel" in rule for rule in directives(text, "http_access"))
+    *denials, last = directives(text, "http_access")
+    assert all(rule.startswith("deny ") and "!imhelper_tunnel" in rule for rule in denials)
+    assert last == "allow imhelper_intercepted imhelper_tunnel"
     access = directives(text, "url_rewrite_access")
     assert access == ([] if interface == "acl" else ["deny imhelper_tunnel", "allow all"])
 

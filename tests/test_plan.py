@@ -93,7 +93,7 @@ REFUSED = [
     ),
     pytest.param(
         rule("monitor", 'user_agents = ["MSIE"]', "from = 2026-01-01", 'except_sites = ["irc"]') + ALL,
-        f"{CANNOT_TELL} (user agents, its times, what it spares), {BY_ALL}",
+        f"{CANNOT_TELL} (user agents, its times, the sites it spares), {BY_ALL}",
         WAY_OUT,
         id="monitor-several",
     ),
@@ -276,7 +276,7 @@ LEFT_OUT = [
     pytest.param(rule("monitor", 'sites = ["mixed"]'), ["names, URLs and expressions of mixed"], id="monitor-mixed"),
     pytest.param(
         rule("allow", 'sites = ["mixed"]', 'except_sites = ["irc"]'),
-        ["a firewall cannot tell what it spares, names of mixed"],
+        ["a firewall cannot tell the sites it spares, names of mixed"],
         id="allow-and-spares",
     ),
     pytest.param(

@@ -1,5 +1,8 @@
 """What rule sets say about themselves: on lines of their own, whatever is in the names."""
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
 from squid_imhelper.base.model import FirewallSettings, Rule
@@ -26,6 +29,14 @@ def test_what_is_left_out_stands_in_the_head() -> None:
     assert lines[-1] == "- short"
     assert max(map(len, lines)) <= 116
     assert " ".join(line[2:] for line in lines[3:-1]).split() == ["rule", '"a":', *["long", "words"] * 20]
+
+
+@pytest.mark.parametrize("default", ["accept", "drop"])
+@pytest.mark.parametrize("chains_only", [False, True])
+def test_own_chains_leave_the_stance_to_others(default: Literal["accept", "drop"], chains_only: bool) -> None:
+    stands = replace(plan(), settings=FirewallSettings(lan="eth1", default=default))
+    told = "default = drop" in "\n".join(head(stands, "x", "y", chains_only=chains_only))
+    assert told == (default == "drop" and chains_only)
 
 
 @pytest.mark.parametrize("text", ["a\n-A FORWARD -j ACCEPT", "a\r\nb", "\x1b[0m", "a\u2028b", "\0"])

@@ -59,7 +59,11 @@ ADDRESSES, NAMES = (
 )
 USERS, QUERY, TIME = "The log does not tell the user of", "would be blocked if the query was", "no time in the log"
 TUNNELS, DENIALS, FAILED = "Each request is decided for", "denied by Squid itself", "could not be decided"
-CONNECTIONS, DRY, RARE = "nothing that could be decided", "The policy says dry_run = true", "the rare ones are counted together"
+CONNECTIONS, DRY, RARE = (
+    "nothing that could be decided",
+    "The policy says dry_run = true",
+    "the rare ones are counted together",
+)
 ALL = (AGENTS, TYPES, ADDRESSES, NAMES, USERS, QUERY, TIME, TUNNELS, DENIALS, FAILED, CONNECTIONS, DRY, RARE)
 
 WHATSAPP_RULE = rule('services = ["whatsapp"]')

@@ -232,6 +232,20 @@ def test_every_setting_that_is_wrong_is_told() -> None:
     assert [p.line for p in problems] == [2, 3, 5, 6, 8]
 
 
+@pytest.mark.parametrize(
+    ("table", "warned"),
+    [
+        pytest.param('default = "drop"\n', True, id="nobody-gets-in"),
+        pytest.param('default = "drop"\nadmin_ports = [22]\n', False, id="by-ssh"),
+        pytest.param('default = "accept"\n', False, id="everybody-does"),
+    ],
+)
+def test_who_shuts_himself_out_is_warned(table: str, warned: bool) -> None:
+    _, problems = settings_of("[firewall]\n" + table)
+    told = [(p.line, p.severity, p.suggestion) for p in problems]
+    assert told == ([(2, "warning", "say admin_ports = [22], for ssh")] if warned else [])
+
+
 def test_what_is_not_said_is_the_standard() -> None:
     assert settings_of("") == (
         {"response": Response(), "audit": AuditSettings(), "firewall": FirewallSettings()},

@@ -47,7 +47,7 @@ def render(plan: Plan, family: Family, *, chains_only: bool = False) -> str:
             f"{program} --noflush",
             f"Only our own chains, and a jump to them from each built-in one ({names}).",
         )
-    lines = [f"# {line}" for line in head(plan, how, replaces)]
+    lines = [f"# {line}" for line in head(plan, how, replaces, chains_only=chains_only)]
     return "\n".join([*lines, *(line for text in texts for line in text)]) + "\n"
 
 

@@ -45,7 +45,7 @@ def render(plan: Plan, *, chains_only: bool = False) -> str:
     for chains in _CHAINS:
         chains(plan, table)
     replaces = f"The table {TABLE} takes the place of its former version; other tables stay as they are."
-    lines = [f"# {line}" for line in head(plan, "nft -f", replaces)]
+    lines = [f"# {line}" for line in head(plan, "nft -f", replaces, chains_only=chains_only)]
     return "\n".join([*lines, *table.lines(chains_only=chains_only)]) + "\n"
 
 

@@ -224,7 +224,7 @@ class _Planner:
     def _read_pass(self, step: Step) -> None:
         rule = step.rule
         names = self._named(rule.sites or ())
-        reasons = {_asks_for(rule): True, "its times": rule.timed, "what it spares": rule.except_sites}
+        reasons = {_asks_for(rule): True, "its times": rule.timed, "the sites it spares": rule.except_sites}
         hidden = [word for word, holds in reasons.items() if word and holds]
         unseen = ", ".join([*hidden, f"names of {names}"] if names else hidden)
         if unseen:
@@ -371,7 +371,9 @@ def _settings_refusals(policy: Policy, steps: list[Step], max_log_prefix: int) -
         ("wan", settings.masquerade and not settings.wan, "masquerade = true is for what leaves by the WAN"),
     ):
         if wanted:
-            yield Refusal(("firewall",), f"{why}, and '{key}' is not said", f'say {key} = "eth1", or what it is called')
+            example = {"lan": "eth1", "wan": "eth0"}[key]
+            suggestion = f'say {key} = "{example}", or what it is called'
+            yield Refusal(("firewall",), f"{why}, and '{key}' is not said", suggestion)
     if settings.lan and settings.lan == settings.wan:
         yield Refusal(("firewall", "wan"), "'wan' and 'lan' are the same interface")
     ports = {settings.intercept_http, settings.intercept_https} & set(settings.proxy_ports)

@@ -16,13 +16,21 @@ WHY_LIMITS: Final = (
 )
 
 
-def head(plan: Plan, how: str, replaces: str) -> Iterator[str]:
+STANCE_IS_THEIRS: Final = (
+    "default = drop and admin_ports: what is not named is left to the rules that are there already"
+)
+
+
+def head(plan: Plan, how: str, replaces: str, *, chains_only: bool = False) -> Iterator[str]:
     """Yields what stands above everything: from what, for what, and what is not in it."""
     yield f"Rules of squid-imhelper, from {printable(plan.policy)}: for `{how}`."
     yield replaces
-    if plan.left_out:
+    left_out = plan.left_out
+    if chains_only and plan.settings.default == "drop":
+        left_out = (STANCE_IS_THEIRS, *left_out)
+    if left_out:
         yield "Left out:"
-        for sentence in plan.left_out:
+        for sentence in left_out:
             yield from textwrap.wrap(
                 printable(sentence), _WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
             )

@@ -16,10 +16,10 @@ IN_PART: Final = "in part"
 NO: Final = "no"
 
 _HEAD: Final = """\
+<!-- Written from the catalogue by `pytest tests/test_visibility.py --update-golden`. -->
 # What is seen of each messenger
 
-Written from the catalogue by `pytest tests/test_visibility.py --update-golden`. The signatures themselves are shown by
-`squid-imhelper services NAME`.
+The signatures themselves are shown by `squid-imhelper services NAME`.
 
 | column | who looks | what shows |
 |---|---|---|
@@ -29,10 +29,11 @@ all of plain HTTP |
 | decrypted | Squid that decrypts, which this project does not set up | the whole URL and all headers |
 | firewall | the router (`squid-imhelper firewall`) | addresses and ports |
 
-- **yes**: told apart from everything else, wherever it sends its name or goes to its own networks.
+- **yes**: told apart from everything else, wherever it sends its name or goes to its own networks. Where anybody can
+  run a server (Matrix, XMPP, IRC, Mattermost ...) or a relay (Signal, Session, SimpleX, Tox), that is the public ones.
 - **in part**: some of it is told apart. To Squid, the rest is only a path on a name that serves other things too. To
   the router, it is the service's own ports; nearly every client that finds them closed goes on to 80 and 443, where
-  only Squid can tell.
+  only Squid can tell. Those of Matrix and XMPP are between servers.
 - **with `shared`**: only by a rule with `include = ["shared"]`, which also hits whatever else uses that name, address
   or port. With `stale`: addresses that somebody else has today.
 - **no**: not at all. The router still helps: it hands such traffic to Squid (`[firewall] intercept`), or keeps in what
@@ -73,7 +74,7 @@ def as_markdown(catalogue: Catalogue) -> str:
 
 def _summary(services: Collection[Service]) -> Iterator[str]:
     counts = (f"{sum(service.visible[means] for service in services)} by {_TITLES[means]}" for means in MEANS)
-    yield f"Of {len(services)} services are told apart, at least in part: {', '.join(counts)}.\n"
+    yield f"Told apart, at least in part, of {len(services)} services: {', '.join(counts)}.\n"
     by_decryption = [service for service in services if [m for m in MEANS if service.visible[m]] == ["decrypted"]]
     unseen = [service for service in services if not any(service.visible.values())]
     yield f"By decryption only: {_names(by_decryption)}. Not even then: {_names(unseen)}.\n"

@@ -130,6 +130,9 @@ def read_firewall(table: Table, catalogue: Catalogue) -> FirewallSettings:
         masquerade=table.flag("masquerade"),
         limits=_read_limits(table.table("limits")),
     )
+    if settings.default == "drop" and not settings.admin_ports:
+        message = "default = 'drop' without 'admin_ports': nobody will get in to the router to change it"
+        table.document.warning(table.at("default"), message, "drop", "say admin_ports = [22], for ssh")
     table.finish()
     return settings
 

@@ -51,6 +51,11 @@ _DENIALS: Final = (
     "http_access deny imhelper_intercepted !imhelper_tunnel messenger_intercepted",
     "http_access deny !imhelper_intercepted !imhelper_tunnel messenger",
 )
+_NO_DECRYPTION: Final = (
+    "# A denial of yours would decrypt a redirected tunnel, too, to show its page: end such by 'ssl_bump terminate'.",
+    "# All else that is redirected needs an 'http_access allow' of yours, as for clients that know of the proxy.",
+    "http_access allow imhelper_intercepted imhelper_tunnel",
+)
 _CUTS: Final = (
     "ssl_bump terminate imhelper_step2 imhelper_intercepted messenger_intercepted",
     "ssl_bump terminate imhelper_step2 !imhelper_intercepted messenger",
@@ -101,6 +106,7 @@ def render_intercepting(
         *_PORT_ACLS,
         "",
         *(_acl_lines(installation, rules) if interface == "acl" else _rewrite_lines(installation, rules)),
+        *_NO_DECRYPTION,
         *_CUTS,
         "",
         "# Marks where %>la %>lp are the server's address. A tunnel that is passed on has two lines in the log.",

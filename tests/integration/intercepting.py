@@ -39,7 +39,7 @@ cache deny all
 pinger_enable off
 shutdown_lifetime 0 seconds
 {lines}
-http_access allow all
+{access}
 """
 
 
@@ -88,7 +88,9 @@ class Router:
             self.lab.router.run(tool, stdin=rules)
 
 
-def new_router(lab: Lab, pem: Path, policy: str, interface: str, answer: str, ttl: int) -> Router:
+def new_router(
+    lab: Lab, pem: Path, policy: str, interface: str, answer: str, ttl: int, access: str = "http_access allow all"
+) -> Router:
     ports = {name: free_port() for name in ("forward", "peeking", "http", "https")}
     folder = lab.folder / f"imh{os.getpid()}p{ports['forward']}"
     folder.mkdir(mode=0o755)
@@ -102,7 +104,7 @@ def new_router(lab: Lab, pem: Path, policy: str, interface: str, answer: str, tt
         script.chmod(0o755)
         lines = re.sub(rf"{re.escape(str(HELPER))} .*", str(script), lines)
     (folder / "hosts").write_text("".join(f"{address} {name}\n" for name, address in NAMES.items()))
-    (folder / "squid.conf").write_text(CONF.format(folder=folder, pem=pem, lines=lines, **ports))
+    (folder / "squid.conf").write_text(CONF.format(folder=folder, pem=pem, lines=lines, access=access, **ports))
     (folder / "access.log").touch()
     for made in (folder, folder / "access.log"):
         shutil.chown(made, "proxy", "proxy")

@@ -78,8 +78,8 @@ def start(lab: Lab, pem: Path) -> Iterator[Start]:
     """Starts a Squid in the router; all end with the module."""
     routers: list[Router] = []
 
-    def start_one(policy: str = POLICY, interface: str = "acl", answer: str = "", ttl: int = 60) -> Router:
-        routers.append(new_router(lab, pem, policy, interface, answer, ttl))
+    def start_one(policy: str = POLICY, interface: str = "acl", answer: str = "", ttl: int = 60, **more: str) -> Router:
+        routers.append(new_router(lab, pem, policy, interface, answer, ttl, **more))
         return routers[-1]
 
     try:
@@ -121,6 +121,21 @@ def test_http_to_a_messenger_is_denied(blocking: Router, letting: Router, attemp
 def test_everything_else_passes_untouched(blocking: Router, attempt: Attempt) -> None:
     blocking.redirect()
     assert attempt(blocking, blocking.lab.client) == PASSED
+
+
+@pytest.mark.parametrize("interface", ["acl", "rewrite"])
+def test_a_denial_of_the_administrators_decrypts_nothing(start: Start, interface: str) -> None:
+    """Squid would do it, to show its page: Debian's own squid.conf denies whatever is not allowed by name."""
+    router = start(interface=interface, access="http_access deny all")
+    router.redirect()
+    outcomes = {name: OTHERS[name](router, router.lab.client) for name in ("tls", "tls-without-a-name", "tls-ipv6")}
+    assert set(outcomes.values()) == {PASSED}
+    assert TLS["name"](router, router.lab.client) == CUT
+    assert "403" in http_of_anybody(router)
+
+
+def http_of_anybody(router: Router) -> str:
+    return get(router.lab.client, "http://www.news.example/", NEWS).partition("\r\n")[0]
 
 
 def test_http_to_a_messengers_address_is_denied_whatever_the_host(start: Start, blocking: Router) -> None:
