@@ -12,24 +12,24 @@ usage() {
     cat <<'END'
 usage: iptables-bootstrap.sh [ACTION] [OPTIONS]
   --dry-run            print what would be loaded (default)
-  --check              let the kernel's tools parse it, load nothing
+  --check              let the kernel's tools parse it, load nothing (needs root, as do the next four)
   --apply              load it; what was loaded before comes back unless you --confirm it in time
   --confirm            keep what --apply has loaded
   --revert             take out everything of ours
-  --persist            make what is loaded now survive a restart
-  --policy FILE        the policy (default: that of squid-imhelper)
+  --persist            make what is loaded now survive a restart (without --backend: of iptables and of nftables)
+  --policy FILE        the policy (default: /etc/squid-imhelper/policy.toml), or the word built-in
   --backend NAME       iptables (IPv4 and IPv6, default) or nftables
   --within SECONDS     how long --apply waits for --confirm (default 60; 0: for ever, nothing comes back)
   --end-connections    after --apply, end what is open of what the policy blocks (needs conntrack)
 environment: SQUID_IMHELPER (the program), IPTABLES (iptables, iptables-nft or iptables-legacy),
-             IMHELPER_STATE (default /var/lib/squid-imhelper/firewall), IMHELPER_ROOT (where --persist finds /etc)
+             IMHELPER_STATE (default /var/lib/squid-imhelper/firewall), IMHELPER_ROOT (where /etc is)
 END
 }
 
 say() { printf '%s\n' "iptables-bootstrap: $*" >&2 || :; } # the terminal may be gone
 die() { say "$*" && exit 1; }
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
-wrong_usage() { say "$*" && usage >&2 && exit 2; }
+wrong_usage() { say "$* (--help names what there is)" && exit 2; }
 
 # --- What is loaded, and how that changes, by kind: iptables, ip6tables, nftables ---
 
@@ -50,6 +50,17 @@ saved() {
         nft list tables >"$tmp/tables" || return 1
         ! grep -qx "table inet squid_imhelper" "$tmp/tables" || nft -s list table inet squid_imhelper
     fi
+}
+
+# The same as file $2.
+save() { saved "$1" >"$2" || die "the $1 rules of now cannot be read (above)"; }
+
+# Whether something of ours is loaded in kind $1, or lies in one of the files that follow.
+has_ours() {
+    case $1 in nftables) ours="^table inet squid_imhelper" ;; *) ours="^:IMH-" ;; esac
+    save "$1" "$tmp/now"
+    shift
+    grep -qs "$ours" "$tmp/now" "$@"
 }
 
 # What turns our part of the tables as they are (file $1) into our part of file $2, both in the form of iptables-save.
@@ -136,7 +147,7 @@ put_all() {
 # --- The rules of the policy: $tmp/new/KIND ---
 
 firewall() {
-    "$program" firewall ${policy:+--policy "$policy"} --backend "$@" </dev/null ||
+    "$program" firewall --policy "$policy" --backend "$@" </dev/null ||
         die "$program firewall --backend $* failed (above): nothing is loaded"
 }
 
@@ -146,6 +157,8 @@ our_table='^(#.*|(delete )?table inet squid_imhelper( \{)?|\}|[[:blank:]].*|)$'
 generate() {
     PATH="$PATH:/usr/local/bin:/opt/squid-imhelper/bin"
     command -v "$program" >/dev/null || die "there is no $program; say where: SQUID_IMHELPER=/path/to/squid-imhelper"
+    [ "$policy" = built-in ] || [ -r "$policy" ] ||
+        die "cannot read $policy; name the policy: --policy FILE (or --policy built-in: every messenger, for everybody)"
     for kind in $kinds; do
         new=$tmp/new/$kind
         firewall "$kind" --chains >"$new"
@@ -159,12 +172,16 @@ generate() {
     [ -z "$end_connections" ] || command -v conntrack >/dev/null || die "--end-connections needs conntrack"
 }
 
+# What the program says above its rules for kind $1: what it has left out, for one.
+head_of() { sed -n '/^#/!q; p' "$tmp/new/$1"; }
+
 dry_run() {
     generate
     for kind in $kinds; do
         echo "# $kind"
         if [ "$(id -u)" != 0 ]; then cat "$tmp/new/$kind" && continue; fi # what is loaded only root may see
         plan "$kind" "$tmp/new/$kind" || die "the $kind rules of now cannot be read (above)"
+        [ "$kind" = nftables ] || head_of "$kind" # there it is part of the plan
         cat "$tmp/plan"
     done
     [ ! -e "$tmp/new/tproxy" ] || echo "# $by_hand"
@@ -172,6 +189,7 @@ dry_run() {
 
 check() {
     generate
+    for kind in $kinds; do head_of "$kind"; done | awk '!said[$0]++' >&2 || : # both families say the same
     for kind in $kinds; do
         put "$kind" "$tmp/new/$kind" test || die "the $kind rules are refused (above): nothing is loaded"
     done
@@ -180,6 +198,7 @@ check() {
 # --- The way back: $state/before is what was loaded; while $state/waiting is there, somebody waits to put it back ---
 
 lock() {
+    (umask 022 && mkdir -p "$(dirname "$state")") # which is not ours alone
     mkdir -p "$state"
     exec 9>"$state/lock"
     flock 9 # one run at a time; the kernel ends the lock with the process
@@ -192,9 +211,7 @@ not_while_waiting() { ! waiting || die "an --apply is not confirmed: --confirm i
 remember() {
     rm -rf "$state/before"
     mkdir "$state/before"
-    for kind in $kinds; do
-        saved "$kind" >"$state/before/$kind" || die "the $kind rules of now cannot be read (above): nothing is loaded"
-    done
+    for kind in $kinds; do save "$kind" "$state/before/$kind"; done
     case $kinds in *nftables*) nft list ruleset >"$state/before/ruleset" ;; esac
     if routed; then : >"$state/before/tproxy"; fi
 }
@@ -237,17 +254,20 @@ apply() {
     trap '' HUP INT QUIT PIPE TERM # not to be left half-way
     if [ "$within" != 0 ]; then start_watching; fi
     put_all "$tmp/new" || go_back "the rules are refused (above)"
+    for kind in $(installed_kinds); do
+        case " $kinds " in *" $kind "*) continue ;; esac
+        ! (has_ours "$kind") 2>/dev/null || say "note: rules of ours in $kind count, too"
+    done
+    if [ -e "$tmp/new/tproxy" ] && grep -qsx 1 /proc/sys/net/bridge/bridge-nf-call-iptables; then
+        say "note: should the LAN be a bridge, TPROXY gets nothing until net.bridge.bridge-nf-call-iptables is 0"
+    fi
     if [ "$within" = 0 ]; then
         say "loaded"
     else
         say "loaded. If a NEW connection to this machine works, type within $within seconds"
         say "    ${IMHELPER_STATE:+IMHELPER_STATE=\"$state\" }sh \"$script\" --confirm"
-        say "or else what was loaded before comes back by itself"
+        say "or else what was loaded before comes back by itself, of which $state/rollback.log tells"
     fi
-    for kind in $(installed_kinds); do
-        case " $kinds " in *" $kind "*) continue ;; esac
-        ! saved "$kind" 2>/dev/null | grep -Eq '^(:IMH-|table)' || say "note: rules of ours in $kind count, too"
-    done
     exec 9>&- # --confirm need not wait for what follows
     [ -z "$end_connections" ] || end_what_is_open
 }
@@ -287,38 +307,50 @@ replace() { { cat >"$1.new" && mv -f "$1.new" "$1" && say "written: $1"; } || di
 persist() {
     lock
     not_while_waiting
-    if [ "$backend" = nftables ]; then
-        persist_nftables
-    elif [ -e "$root/usr/share/netfilter-persistent/plugins.d/15-ip4tables" ]; then
+    our_file=$root/etc/nftables.d/squid-imhelper.nft
+    about=${named:-$(kinds_to_persist)}
+    case $about in *nftables) persist_nftables ;; esac
+    case $about in ip*) persist_iptables ;; "") say "nothing of ours is loaded or lies in a file: nothing to do" ;; esac
+    ! routed || say "TPROXY needs more, at each start of the machine, and this is yours to arrange: $by_hand"
+}
+
+kinds_to_persist() {
+    for kind in $(installed_kinds); do
+        ! has_ours "$kind" "$our_file" "$root/etc/iptables/rules.v"[46] "$root/etc/sysconfig/ip"*tables || echo "$kind"
+    done
+}
+
+persist_iptables() {
+    if [ -e "$root/usr/share/netfilter-persistent/plugins.d/15-ip4tables" ]; then
         netfilter-persistent save || die "netfilter-persistent could not save"
     elif [ -d "$root/etc/sysconfig" ]; then
         for kind in $kinds; do
-            saved "$kind" >"$tmp/now" || die "the $kind rules of now cannot be read (above)"
+            save "$kind" "$tmp/now"
             replace "$root/etc/sysconfig/$kind" <"$tmp/now"
         done
         say "iptables.service and ip6tables.service load that at a start, if they are enabled"
     else
         die "neither netfilter-persistent (apt-get install iptables-persistent) nor /etc/sysconfig is there"
     fi
-    ! routed || say "TPROXY needs more, at each start of the machine, and this is yours to arrange: $by_hand"
 }
 
 persist_nftables() {
-    ours=$root/etc/nftables.d/squid-imhelper.nft
     for conf in "$root/etc/sysconfig/nftables.conf" "$root/etc/nftables.conf" "$root/etc/nftables.nft" ""; do
         if [ -e "$conf" ]; then break; fi
     done
     [ -n "$conf" ] || die "there is no /etc/nftables.conf"
-    mkdir -p "${ours%/*}"
-    { saved nftables >"$tmp/loaded" && plan nftables "$tmp/loaded"; } || die "the rules of now cannot be read (above)"
-    replace "$ours" <"$tmp/plan"
-    grep -qxF "include \"$ours\"" "$conf" || printf '\ninclude "%s"\n' "$ours" >>"$conf"
+    mkdir -p "${our_file%/*}"
+    save nftables "$tmp/loaded"
+    plan nftables "$tmp/loaded"
+    replace "$our_file" <"$tmp/plan"
+    grep -qxF "include \"$our_file\"" "$conf" || printf '\ninclude "%s"\n' "$our_file" >>"$conf"
     say "nftables.service loads that from $conf at a start, if it is enabled"
 }
 
 main() {
-    action="" policy="" backend=iptables within=60 end_connections="" ipv6=""
+    action="" backend=iptables named="" within=60 end_connections="" ipv6=""
     state=${IMHELPER_STATE:-/var/lib/squid-imhelper/firewall} root=${IMHELPER_ROOT:-}
+    policy=$root/etc/squid-imhelper/policy.toml
     iptables=${IPTABLES:-iptables} program=${SQUID_IMHELPER:-squid-imhelper}
     while [ $# -gt 0 ]; do
         case $1 in --policy | --backend | --within) [ $# -gt 1 ] || wrong_usage "$1 needs a value" ;; esac
@@ -328,7 +360,7 @@ main() {
                 action=$1
                 ;;
             --policy) policy=$2 && shift ;;
-            --backend) backend=$2 && shift ;;
+            --backend) backend=$2 named=$2 && shift ;;
             --within) within=$2 && shift ;;
             --end-connections) end_connections=yes ;;
             -h | --help) usage && exit ;;

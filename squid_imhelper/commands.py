@@ -159,6 +159,8 @@ def run_firewall(options: argparse.Namespace) -> int:
     name, catalogue = policy_name(options.policy), load_catalogue()
     if name == BUILT_IN:
         policy, document = built_in_policy(catalogue), None
+        if options.policy is None:
+            _warn(f"there is no {DEFAULT_POLICY}: this blocks every messenger for everybody; --policy FILE names one")
     elif is_program(Path(name)):
         raise ImhelperError(f"{name} is a program, which has no [firewall]: name the policy that it was compiled from")
     else:
@@ -170,6 +172,8 @@ def run_firewall(options: argparse.Namespace) -> int:
         for refusal in plan.refusals:
             document.error(refusal.where, refusal.message, None, refusal.suggestion)
         document.check()
+    if not plan.blocks:
+        _warn("nothing is blocked: no rule of the policy names what a firewall can tell")
     if options.conntrack:
         print(conntrack.render(plan, backend.families), end="")
     else:

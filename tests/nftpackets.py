@@ -152,7 +152,7 @@ MATCHES: Final[list[tuple[str, Callable[[NftTable, Packet, str], bool]]]] = [
     (r"ct direction (\w+)", lambda _, packet, direction: packet.direction.lower() == direction),
     (r"ct status & (dnat) == 0", lambda _, packet, __: packet.state != "DNAT"),
     (r"meta mark & (0x\w+) == 0x\w+", lambda _, packet, mark: mark_fits(f"{mark}/{mark}", packet.mark)),
-    (r"socket (transparent) 1", lambda _, packet, __: packet.transparent),
+    (r"socket wildcard 0 socket (transparent) 1", lambda _, packet, __: packet.transparent),
     (r"fib daddr type (local)", lambda _, packet, __: packet.local),
     (r"tcp flags & \(fin \| syn \| rst \| ack\) == (syn)", lambda _, packet, __: is_flag(packet, "SYN")),
     (r"tcp flags & rst == (rst)", lambda _, packet, __: is_flag(packet, "RST")),

@@ -292,6 +292,7 @@ CHAINS = [
             'iifname "eth1" meta nfproto ipv6 udp dport 547 accept',
             "ip6 saddr fe80::/10 udp dport 546 accept",
             'iifname "eth1" meta l4proto { tcp, udp } th dport 53 accept',
+            'iifname "eth1" tcp dport 3128 accept',
         ],
         id="a stance that drops, to the router",
     ),
@@ -336,8 +337,6 @@ CHAINS = [
         WIRES + 'quic = "reject"',
         "IMH-bypass",
         [
-            "ip saddr 192.168.1.16 return",
-            "ip6 saddr 2001:db8:1::16 return",
             "# QUIC, which Squid cannot see: browsers come back to TCP",
             f"udp dport {{ 80, 443 }} {UNREACHABLE}",
         ],
@@ -351,9 +350,8 @@ CHAINS = [
             "# Squid talks to its helpers by way of the loopback interface.",
             'iifname "lo" return',
             "jump IMH-limits",
-            'iifname "eth1" tcp dport 3128 accept',
         ],
-        id="Squid's port",
+        id="nothing is let in by our own chains",
     ),
     pytest.param("", WIRES, "PREROUTING", [], id="no interception"),
     pytest.param(
@@ -442,24 +440,27 @@ def test_chain(policy_file: WriteFile, rules: str, settings: str, name: str, exp
 INPUT_PORTS = [
     pytest.param(
         REDIRECT,
-        ["tcp dport 3129-3130 ct status & dnat == 0 drop", 'iifname "eth1" tcp dport 3129-3130 accept'],
+        "tcp dport 3129-3130 ct status & dnat == 0 drop",
+        'iifname "eth1" tcp dport 3129-3130 accept',
         id="redirect",
     ),
-    pytest.param(
-        TPROXY, ["tcp dport 3129-3130 drop", "meta l4proto tcp meta mark & 0x100 == 0x100 accept"], id="tproxy"
-    ),
+    pytest.param(TPROXY, "tcp dport 3129-3130 drop", "meta l4proto tcp meta mark & 0x100 == 0x100 accept", id="tproxy"),
     pytest.param(
         REDIRECT + "intercept_ports = { http = 81, https = 8443 }\n",
-        ["tcp dport { 81, 8443 } ct status & dnat == 0 drop", 'iifname "eth1" tcp dport { 81, 8443 } accept'],
+        "tcp dport { 81, 8443 } ct status & dnat == 0 drop",
+        'iifname "eth1" tcp dport { 81, 8443 } accept',
         id="other ports",
     ),
 ]
 
 
-@pytest.mark.parametrize(("settings", "expected"), INPUT_PORTS)
-def test_what_may_reach_the_ports_for_interception(policy_file: WriteFile, settings: str, expected: list[str]) -> None:
-    text = rules_of(policy_file(block('services = ["msn"]', WIRES + settings)))
-    assert chain(text, "IMH-INPUT")[4:6] == expected
+@pytest.mark.parametrize(("settings", "dropped", "accepted"), INPUT_PORTS)
+def test_what_may_reach_the_ports_for_interception(
+    policy_file: WriteFile, settings: str, dropped: str, accepted: str
+) -> None:
+    text = rules_of(policy_file(block('services = ["msn"]', WIRES + DROP + settings)))
+    assert chain(text, "IMH-INPUT")[4:] == [dropped]
+    assert chain(text, "INPUT")[-1] == accepted
 
 
 def test_limits_are_by_source_and_family(policy_file: WriteFile) -> None:

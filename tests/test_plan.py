@@ -79,7 +79,7 @@ REFUSED = [
     pytest.param(
         rule("block", 'services = ["aim"]', 'except_sites = ["irc", "mixed", "names"]'),
         "rule 'x' spares what a firewall cannot tell: names of mixed, names",
-        WAY_OUT,
+        "an 'allow' for them in front of it, with 'firewall = false', in place of 'except_sites'",
         id="block-spares-names",
     ),
     pytest.param(
@@ -391,7 +391,12 @@ EXEMPT = [
     pytest.param(
         rule("monitor", 'services = ["xmpp"]') + rule("allow", 'clients = ["boss"]', name="y") + ALL,
         (),
-        id="behind-a-monitor",
+        id="behind-a-monitor-of-everybody",
+    ),
+    pytest.param(
+        rule("block", 'clients = ["six"]', 'services = ["aim"]') + rule("allow", 'clients = ["boss"]', name="y") + ALL,
+        clients("192.168.1.16"),
+        id="behind-a-block-of-others",
     ),
     pytest.param(rule("allow") + ALL, (), id="everybody"),
 ]

@@ -156,10 +156,11 @@ CASES = [
     ),
     pytest.param(
         f'[firewall.log_prefix]\nwhatsapp = "»{"1" * (MAX_LOG_PREFIX + 1)}"\n',
-        "at most 127 characters",
+        "1 to 127 characters",
         "",
         id="log-prefix-long",
     ),
+    pytest.param('[firewall]\nlog_prefix = { whatsapp = "»" }\n', "1 to 127 characters", "", id="log-prefix-empty"),
     pytest.param('[firewall]\nlog_prefix = { whatsapp = "»é" }\n', "characters of ASCII", "", id="log-prefix-accent"),
     pytest.param("[firewall.log_prefix]\nwhatsapp = »5\n", "must be a string", "", id="log-prefix-number"),
     pytest.param("[firewall.log_prefix]\nwhatsapp = '»a\"b'\n", 'none of " $', "", id="log-prefix-quote"),

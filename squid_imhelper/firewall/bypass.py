@@ -13,7 +13,7 @@ _BOTH: tuple[Protocol, ...] = ("tcp", "udp")
 
 
 class Way(NamedTuple):
-    """One way: what it is, where it goes, and whether exempt clients may take it all the same."""
+    """One way: what it is, where it goes, and whether who is let through by a rule may take it all the same."""
 
     title: str
     destination: Destination

@@ -10,6 +10,8 @@ from squid_imhelper.firewall.plan import Clients, Plan
 from squid_imhelper.firewall.restore import Family, cidrs
 from squid_imhelper.firewall.wellknown import HTTP, HTTPS
 
+_MOST_CLIENTS: Final = 16
+"""Where a rule is for more, everybody's connections are forgotten: a command for each would take minutes."""
 _NAMES: Final[dict[Family, str]] = {4: "ipv4", 6: "ipv6"}
 
 
@@ -36,6 +38,8 @@ def _commands(plan: Plan, family: Family) -> Iterator[str]:
 
 def _forget(family: Family, clients: Clients, destination: Destination) -> Iterator[str]:
     sources = [""] if clients is None else [f" -s {source}" for source in cidrs(clients, family)]
+    if len(sources) > _MOST_CLIENTS:
+        sources = [""]
     networks = [""]
     if destination.networks is not None:
         networks = [f" -d {network}" for network in cidrs(destination.networks, family)]

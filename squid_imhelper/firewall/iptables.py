@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-from squid_imhelper.firewall.bypass import resolvers, ways_around
+from squid_imhelper.firewall.bypass import Way, resolvers, ways_around
 from squid_imhelper.firewall.destinations import Destination, port_ranges
 from squid_imhelper.firewall.plan import Plan, Step, Target
 from squid_imhelper.firewall.remarks import WHY_LIMITS, about, head
@@ -59,9 +59,10 @@ def _forward(plan: Plan, table: Table) -> None:
     way = table.lan or "-m conntrack --ctdir ORIGINAL"
     table.open("IMH-INPUT", "IMH-FORWARD", "IMH-messengers")
     table.remark("IMH-FORWARD", "Before anything that accepts what is established: a block also ends what is open.")
+    for refused in ways_around(plan):
+        if not refused.spares_exempt:
+            _refuse(refused, table, "IMH-FORWARD", way)
     table.add("IMH-FORWARD", way, "-j IMH-messengers")
-    if any(ways_around(plan)):
-        table.add("IMH-FORWARD", way, "-j IMH-bypass")
     if any(_limits_of(plan, table)):
         table.add("IMH-FORWARD", "-j IMH-limits")
 
@@ -76,6 +77,9 @@ def _messengers(plan: Plan, table: Table) -> None:
             used.add(parts[-1])
         if not rules:
             table.remark("IMH-messengers", f"  nothing of it is IPv{table.family}")
+    if any(way.spares_exempt for way in ways_around(plan)):
+        table.remark("IMH-messengers", "What no rule has let through goes around the proxy no other way, either.")
+        table.add("IMH-messengers", "-j IMH-bypass")
     for target in plan.blocked_targets:
         if _jump(target) in used:
             _log_and_drop(target, plan, table)
@@ -115,14 +119,15 @@ def _log_and_drop(target: Target, plan: Plan, table: Table) -> None:
 
 
 def _bypass(plan: Plan, table: Table) -> None:
-    chain, spared = "IMH-bypass", False
     for way in ways_around(plan):
-        if way.spares_exempt and not spared:
-            _spare_exempt(plan, table, chain)
-            spared = True
-        table.remark(chain, way.title)
-        for to in table.to(way.destination):
-            table.add(chain, to, _REFUSALS[way.destination.protocol])
+        if way.spares_exempt:
+            _refuse(way, table, "IMH-bypass")
+
+
+def _refuse(way: Way, table: Table, chain: str, *parts: str) -> None:
+    table.remark(chain, way.title)
+    for to in table.to(way.destination):
+        table.add(chain, *parts, to, _REFUSALS[way.destination.protocol])
 
 
 def _limits(plan: Plan, table: Table) -> None:
@@ -149,24 +154,17 @@ def _limits_of(plan: Plan, table: Table) -> Iterator[tuple[str, int, str]]:
 
 
 def _input(plan: Plan, table: Table) -> None:
-    """What comes to the router: Squid's ports, of which those for interception take nothing that was sent to them."""
+    """What comes to the router; Squid's ports for interception take nothing that was sent to them."""
     chain, settings = "IMH-INPUT", plan.settings
     table.remark(chain, "Squid talks to its helpers by way of the loopback interface.")
     table.add(chain, "-i lo -j RETURN")
     if any(_limits_of(plan, table)):
         table.add(chain, "-j IMH-limits")
-    ports = Destination(None, "tcp", port_ranges((settings.intercept_http, settings.intercept_https)))
     if settings.intercept != "no":
         table.remark(chain, "Who speaks to these ports directly would make Squid ask itself, for ever.")
-    if settings.intercept == "redirect":
-        table.add(chain, *table.to(ports), "-m conntrack ! --ctstate DNAT -j DROP")
-        table.add(chain, table.lan, *table.to(ports), "-j ACCEPT")
-    elif settings.intercept == "tproxy":
-        table.add(chain, *table.to(ports), "-j DROP")
-        table.add(chain, f"-p tcp -m mark --mark {_MARK} -j ACCEPT")
-    if settings.lan:
-        for to in table.to(Destination(None, "tcp", port_ranges(settings.proxy_ports))):
-            table.add(chain, table.lan, to, "-j ACCEPT")
+        redirected = "-m conntrack ! --ctstate DNAT" if settings.intercept == "redirect" else ""
+        for to in table.to(_intercept_ports(plan)):
+            table.add(chain, to, redirected, "-j DROP")
 
 
 def _stance(plan: Plan, table: Table) -> None:
@@ -193,6 +191,13 @@ def _let_in(plan: Plan, table: Table) -> None:
         table.add("INPUT", f"-s fe80::/10 -p udp --dport {DHCPV6_CLIENT} -j ACCEPT")
     for protocol in ("udp", "tcp"):
         table.add("INPUT", table.lan, f"-p {protocol} --dport {DNS} -j ACCEPT")
+    for to in table.to(Destination(None, "tcp", port_ranges(plan.settings.proxy_ports))):
+        table.add("INPUT", table.lan, to, "-j ACCEPT")
+    if plan.settings.intercept == "redirect":
+        for to in table.to(_intercept_ports(plan)):
+            table.add("INPUT", table.lan, to, "-j ACCEPT")
+    elif plan.settings.intercept == "tproxy":
+        table.add("INPUT", f"-p tcp -m mark --mark {_MARK} -j ACCEPT")
     if plan.settings.admin_ports:
         for to in table.to(Destination(None, "tcp", port_ranges(plan.settings.admin_ports))):
             table.add("INPUT", to, "-j ACCEPT")
@@ -246,7 +251,8 @@ def _spare(plan: Plan, table: Table) -> None:
     chain = "IMH-PREROUTING"
     table.add(chain, f"! {table.lan} -j RETURN")
     if not plan.settings.intercept_exempt:
-        _spare_exempt(plan, table, chain)
+        for source in table.sources(plan.exempt):
+            table.add(chain, source, "-j RETURN")
     table.add(chain, "-m addrtype --dst-type LOCAL -j RETURN")
     if plan.settings.encrypted_dns == "reject":
         table.remark(chain, "DNS over HTTPS is refused where it is forwarded.")
@@ -254,9 +260,8 @@ def _spare(plan: Plan, table: Table) -> None:
             table.add(chain, to, "-j RETURN")
 
 
-def _spare_exempt(plan: Plan, table: Table, chain: str) -> None:
-    for source in table.sources(plan.exempt):
-        table.add(chain, source, "-j RETURN")
+def _intercept_ports(plan: Plan) -> Destination:
+    return Destination(None, "tcp", port_ranges(port for _, port in _intercepted(plan)))
 
 
 def _intercepted(plan: Plan) -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,7 @@ table is declared, deleted and written anew in one transaction; nft 1.0.6 knows 
 from collections.abc import Iterator
 from typing import Final
 
-from squid_imhelper.firewall.bypass import resolvers, ways_around
+from squid_imhelper.firewall.bypass import Way, resolvers, ways_around
 from squid_imhelper.firewall.destinations import ANYWHERE, Destination, port_ranges
 from squid_imhelper.firewall.nfttable import FAMILIES, TABLE, Table, interface, one_of, ports_to
 from squid_imhelper.firewall.plan import Plan, Step, Target
@@ -59,9 +59,10 @@ def _forward(plan: Plan, table: Table) -> None:
     table.hook("FORWARD", "type filter hook forward priority filter")
     table.open("IMH-INPUT", "IMH-FORWARD", "IMH-messengers")
     table.remark("IMH-FORWARD", "Before anything that accepts what is established: a block also ends what is open.")
+    for refused in ways_around(plan):
+        if not refused.spares_exempt:
+            _refuse(refused, table, "IMH-FORWARD", way)
     table.add("IMH-FORWARD", way, "jump IMH-messengers")
-    if any(ways_around(plan)):
-        table.add("IMH-FORWARD", way, "jump IMH-bypass")
     if any(_limits_of(plan)):
         table.add("IMH-FORWARD", "jump IMH-limits")
 
@@ -77,6 +78,9 @@ def _messengers(plan: Plan, table: Table) -> None:
         if not lines:
             table.remark(chain, "  nothing: its clients and its addresses are of different families")
         jumps |= {parts[-1] for parts in lines}
+    if any(way.spares_exempt for way in ways_around(plan)):
+        table.remark(chain, "What no rule has let through goes around the proxy no other way, either.")
+        table.add(chain, "jump IMH-bypass")
     for target in plan.blocked_targets:
         if f"jump IMH-{target.key}" in jumps:
             _log_and_drop(target, plan, table)
@@ -114,14 +118,15 @@ def _log_and_drop(target: Target, plan: Plan, table: Table) -> None:
 
 
 def _bypass(plan: Plan, table: Table) -> None:
-    chain, spared = "IMH-bypass", False
     for way in ways_around(plan):
-        if way.spares_exempt and not spared:
-            _spare_exempt(plan, table, chain)
-            spared = True
-        table.remark(chain, way.title)
-        for match in table.between(None, way.destination, "", "IMH-resolvers"):
-            table.add(chain, match, _REFUSALS[way.destination.protocol])
+        if way.spares_exempt:
+            _refuse(way, table, "IMH-bypass")
+
+
+def _refuse(way: Way, table: Table, chain: str, *parts: str) -> None:
+    table.remark(chain, way.title)
+    for match in table.between(None, way.destination, "", "IMH-resolvers"):
+        table.add(chain, *parts, match, _REFUSALS[way.destination.protocol])
 
 
 def _limits(plan: Plan, table: Table) -> None:
@@ -147,23 +152,16 @@ def _limits_of(plan: Plan) -> Iterator[tuple[str, int, dict[Family, str]]]:
 
 
 def _input(plan: Plan, table: Table) -> None:
-    """What comes to the router: Squid's ports, of which those for interception take nothing that was sent to them."""
+    """What comes to the router; Squid's ports for interception take nothing that was sent to them."""
     chain, settings = "IMH-INPUT", plan.settings
     table.remark(chain, "Squid talks to its helpers by way of the loopback interface.")
     table.add(chain, 'iifname "lo" return')
     if any(_limits_of(plan)):
         table.add(chain, "jump IMH-limits")
-    ports = ports_to("tcp", port_ranges((settings.intercept_http, settings.intercept_https)))
     if settings.intercept != "no":
         table.remark(chain, "Who speaks to these ports directly would make Squid ask itself, for ever.")
-    if settings.intercept == "redirect":
-        table.add(chain, ports, "ct status & dnat == 0 drop")
-        table.add(chain, _lan(plan), ports, "accept")
-    elif settings.intercept == "tproxy":
-        table.add(chain, ports, "drop")
-        table.add(chain, f"meta l4proto tcp {_MARKED} accept")
-    if settings.lan:
-        table.add(chain, _lan(plan), ports_to("tcp", port_ranges(settings.proxy_ports)), "accept")
+        redirected = "ct status & dnat == 0" if settings.intercept == "redirect" else ""
+        table.add(chain, _intercept_ports(plan), redirected, "drop")
 
 
 def _stance(plan: Plan, table: Table) -> None:
@@ -186,6 +184,11 @@ def _let_in(plan: Plan, table: Table) -> None:
     table.add("INPUT", lan, f"meta nfproto ipv6 udp dport {DHCPV6_SERVER} accept")
     table.add("INPUT", f"ip6 saddr fe80::/10 udp dport {DHCPV6_CLIENT} accept")
     table.add("INPUT", lan, _DNS, "accept")
+    table.add("INPUT", lan, ports_to("tcp", port_ranges(plan.settings.proxy_ports)), "accept")
+    if plan.settings.intercept == "redirect":
+        table.add("INPUT", lan, _intercept_ports(plan), "accept")
+    elif plan.settings.intercept == "tproxy":
+        table.add("INPUT", f"meta l4proto tcp {_MARKED} accept")
     if plan.settings.admin_ports:
         table.add("INPUT", ports_to("tcp", port_ranges(plan.settings.admin_ports)), "accept")
 
@@ -224,7 +227,7 @@ def _tproxy(plan: Plan, table: Table) -> None:
         table.hook("PREROUTING", "type filter hook prerouting priority mangle")
         table.open("IMH-PREROUTING")
         table.remark("IMH-PREROUTING", "What belongs to a connection of Squid's, that with a server included.")
-        table.add("IMH-PREROUTING", "meta l4proto tcp socket transparent 1 jump IMH-divert")
+        table.add("IMH-PREROUTING", "meta l4proto tcp socket wildcard 0 socket transparent 1 jump IMH-divert")
         table.add("IMH-divert", _SET_MARK, "accept")
         _spare(plan, table)
         for port, squid in _intercepted(plan):
@@ -236,7 +239,8 @@ def _spare(plan: Plan, table: Table) -> None:
     chain = "IMH-PREROUTING"
     table.add(chain, f"iifname != {interface(plan.settings.lan)} return")
     if not plan.settings.intercept_exempt:
-        _spare_exempt(plan, table, chain)
+        for match in table.between(plan.exempt, ANYWHERE, "IMH-exempt"):
+            table.add(chain, match, "return")
     table.add(chain, "fib daddr type local return")
     if plan.settings.encrypted_dns == "reject":
         table.remark(chain, "DNS over HTTPS is refused where it is forwarded.")
@@ -245,9 +249,8 @@ def _spare(plan: Plan, table: Table) -> None:
             table.add(chain, match, "return")
 
 
-def _spare_exempt(plan: Plan, table: Table, chain: str) -> None:
-    for match in table.between(plan.exempt, ANYWHERE, "IMH-exempt"):
-        table.add(chain, match, "return")
+def _intercept_ports(plan: Plan) -> str:
+    return ports_to("tcp", port_ranges(port for _, port in _intercepted(plan)))
 
 
 def _intercepted(plan: Plan) -> tuple[tuple[int, int], ...]:

@@ -22,6 +22,7 @@ from squid_imhelper.firewall.destinations import (
     overlap,
     without_ports,
 )
+from squid_imhelper.firewall.refusals import Refusal, check_router
 from squid_imhelper.sources.catalogue import Catalogue
 
 Clients = tuple[Interval, ...] | None
@@ -64,15 +65,6 @@ class Step:
     def blocks(self) -> bool:
         """Whether it blocks; it lets through else, and a monitor writes into the log besides."""
         return self.rule.action == "block"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no rule set. `where` is the place in the policy, as keys and indices."""
-
-    where: tuple[str | int, ...]
-    message: str
-    suggestion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +117,8 @@ def plan_firewall(policy: Policy, catalogue: Catalogue, max_log_prefix: int) -> 
     planner = _Planner(policy, catalogue)
     for number, rule in enumerate(policy.rules, 1):
         planner.read(number, rule)
-    refusals = [*planner.refusals, *planner.shadowed(), *_settings_refusals(policy, planner.steps, max_log_prefix)]
+    refusals = [*planner.refusals, *planner.shadowed(), *_policy_refusals(policy, planner.steps)]
+    refusals += check_router(policy.firewall, max_log_prefix)
     return Plan(
         policy.path,
         policy.firewall,
@@ -198,7 +191,8 @@ class _Planner:
             suggestion = f"name 'services' or 'sites'; or {_WAY_OUT}"
             yield "would cut off everything, DNS and mail too", suggestion
         if names := self._named(rule.except_sites):
-            yield f"spares what a firewall cannot tell: names of {names}", _WAY_OUT
+            suggestion = "an 'allow' for them in front of it, with 'firewall = false', in place of 'except_sites'"
+            yield f"spares what a firewall cannot tell: names of {names}", suggestion
         if rule.timed and self._policy.firewall.schedules == "refuse":
             suggestion = f"say schedules = 'always' or 'never' in [firewall]; or {_WAY_OUT}"
             yield "has times, and no firewall knows a time zone with daylight saving", suggestion
@@ -351,40 +345,25 @@ def _prefix(name: str, word: str = "MESSENGER") -> str:
 
 
 def _exempt(rules: tuple[Rule, ...]) -> tuple[Interval, ...]:
-    """The clients of the rules that allow them everything, as long as nothing before could do something else."""
+    """The clients of the rules that allow them everything, unless an earlier rule may do something else to them."""
     found: list[Interval] = []
+    others: list[Rule] = []
     for rule in rules:
-        if rule.action != "allow":
-            break
         conditions = (rule.users, rule.services, rule.user_agents, rule.sites, rule.schedules, rule.start, rule.end)
-        if rule.action == "allow" and rule.firewall and not rule.except_sites and set(conditions) == {None}:
-            found += rule.clients or ()
+        if rule.action != "allow":
+            others.append(rule)
+        elif rule.firewall and not rule.except_sites and set(conditions) == {None}:
+            found += () if any(overlap(rule.clients, other.clients) for other in others) else rule.clients or ()
     return merge(found)
 
 
-def _settings_refusals(policy: Policy, steps: list[Step], max_log_prefix: int) -> Iterator[Refusal]:
-    """Yields what is wrong with `[firewall]`, taken as a whole."""
-    settings = policy.firewall
-    for key, wanted, why in (
-        ("lan", settings.default == "drop" and not settings.lan, "default = 'drop' lets the LAN reach the proxy"),
-        ("lan", settings.intercept != "no" and not settings.lan, "interception takes what comes from the LAN"),
-        ("wan", settings.masquerade and not settings.wan, "masquerade = true is for what leaves by the WAN"),
-    ):
-        if wanted:
-            example = {"lan": "eth1", "wan": "eth0"}[key]
-            suggestion = f'say {key} = "{example}", or what it is called'
-            yield Refusal(("firewall",), f"{why}, and '{key}' is not said", suggestion)
-    if settings.lan and settings.lan == settings.wan:
-        yield Refusal(("firewall", "wan"), "'wan' and 'lan' are the same interface")
-    ports = {settings.intercept_http, settings.intercept_https} & set(settings.proxy_ports)
-    if settings.intercept != "no" and ports:
-        message = f"port {min(ports)} of Squid cannot be one for interception and one for clients that know it"
-        yield Refusal(("firewall", "proxy_ports"), message)
-    for service, prefix in settings.log_prefix:
-        if len(prefix) > max_log_prefix:
-            message = f"iptables would cut the log prefix after {max_log_prefix} bytes; this one has {len(prefix)}"
-            yield Refusal(("firewall", "log_prefix", service), message)
+def _policy_refusals(policy: Policy, steps: list[Step]) -> Iterator[Refusal]:
+    """Yields what does not go together with the policy as a whole."""
+    if policy.response.dry_run:
+        message = "dry_run = true blocks nothing, and a firewall would"
+        yield Refusal(("response", "dry_run"), message, "'--dry-run' at the helper holds for Squid alone")
     for step in steps:
-        if settings.default == "drop" and not step.blocks and step.clients is None and step.targets[0].key == "all":
+        everybody = not step.blocks and step.clients is None and step.targets[0].key == "all"
+        if everybody and policy.firewall.default == "drop":
             message = f"rule '{step.rule.name}' lets everybody go everywhere, and default = 'drop' does not"
             yield Refusal(_where(step), message, _WAY_OUT)

@@ -182,7 +182,9 @@ def _read_log_prefixes(table: Table, catalogue: Catalogue) -> tuple[tuple[str, s
     for service, prefix in prefixes:
         if service not in catalogue.services:
             table.error(service, f"unknown service '{service}'", None, suggest(service, catalogue.services))
-        if len(prefix) > MAX_LOG_PREFIX or not _LOG_PREFIX.fullmatch(prefix):
-            message = f'a log prefix has at most {MAX_LOG_PREFIX} characters of ASCII, and none of " $ \\'
+        if not isinstance(table.data[service], str):
+            continue  # told by the table
+        if not 0 < len(prefix) <= MAX_LOG_PREFIX or not _LOG_PREFIX.fullmatch(prefix):
+            message = f'a log prefix has 1 to {MAX_LOG_PREFIX} characters of ASCII, and none of " $ \\'
             table.error(service, message, prefix)
     return prefixes

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from real_squid import CONF, IS_ROOT, new_namespace, wait_for
+from real_squid import CONF, HELPER, IS_ROOT, new_namespace, wait_for
 
 TOOLS = ("iptables-nft", "iptables-legacy", "nft", "conntrack", "ip", "flock", "setsid", "sysctl")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -87,6 +87,17 @@ TPROXY = {
     "nftables": "table inet squid_imhelper {\n\tchain divert {\n\t\ttype filter hook prerouting priority mangle;\n"
     "\t\tmeta nfproto ipv4 tcp dport 80 tproxy ip to :3129 meta mark set 0x100\n\t}\n}\n",
 }
+POLICY = """
+[firewall]
+wan = "eth0"
+lan = "eth1"
+intercept = "{}"
+[[rule]]
+name = "all"
+action = "block"
+services = ["msn_messenger", "telegram"]
+"""
+REAL = {"SQUID_IMHELPER": str(HELPER)}
 # A loop: the tools take it as it is, the kernel does not.
 REFUSED_BY_THE_KERNEL = CHAINS.format(service="msn", port=1).replace("-A INPUT", "-A IMH-msn -j IMH-FORWARD\n-A INPUT")
 REFUSED_BY_THE_TOOLS = CHAINS.format(service="msn", port=1).replace("--dport", "--dbort")
@@ -119,6 +130,8 @@ class Box:
     shell: list[str] = field(default_factory=lambda: ["sh"])
     script: str = str(CONF / "iptables-bootstrap.sh")
     here: Path = Path("/")
+    named: bool = True
+    """Whether --policy and --backend are given."""
 
     @property
     def is_nft(self) -> bool:
@@ -136,8 +149,13 @@ class Box:
 
     @property
     def words(self) -> list[str]:
-        backend = "nftables" if self.is_nft else "iptables"
-        return [*self.prefix, *self.shell, self.script, "--backend", backend]
+        options = ["--policy", str(self.policy), "--backend", "nftables" if self.is_nft else "iptables"]
+        return [*self.prefix, *self.shell, self.script, *(options if self.named else [])]
+
+    @property
+    def policy(self) -> Path:
+        """A policy that need only be there: what the program prints does not come from it."""
+        return self.folder / "the policy.toml"
 
     def tool(self, *words: object, stdin: str = "") -> str:
         command = [*self.prefix, *map(str, words)]
@@ -238,6 +256,7 @@ def new_box(folder: Path, variant: str) -> Box:
     box = Box(folder, new_namespace(f"imhboot{os.getpid()}x{next(_numbers)}"), variant)
     for name in ("bin", "root"):
         (folder / name).mkdir()
+    box.policy.touch()
     program = folder / "program of a test"
     program.write_text(STUB.format(folder=folder))
     program.chmod(0o755)

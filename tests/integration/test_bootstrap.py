@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from machine import (
     CHAINS,
+    POLICY,
+    REAL,
     REFUSED_BY_THE_KERNEL,
     REFUSED_BY_THE_TOOLS,
     SLEEP,
@@ -23,25 +25,12 @@ from machine import (
     make_box,
     nftables,
 )
-from real_squid import CONF, HELPER, wait_for
+from real_squid import CONF, wait_for
 
 __all__ = ["box", "iptables", "make_box", "nftables"]
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 SCRIPT = CONF / "iptables-bootstrap.sh"
 FOR_GOOD = ("--apply", "--within", "0")
-REAL = {"SQUID_IMHELPER": str(HELPER)}
-
-
-POLICY = """
-[firewall]
-wan = "eth0"
-lan = "eth1"
-intercept = "{}"
-[[rule]]
-name = "all"
-action = "block"
-services = ["msn_messenger", "telegram"]
-"""
 
 
 @pytest.mark.parametrize("intercept", [None, "no", "redirect", "tproxy"])
@@ -130,11 +119,14 @@ def test_what_was_loaded_comes_back_unless_confirmed(box: Box, confirmed: str | 
     said = box.run("--apply")
     assert "within 60 seconds" in said
     assert f'{SCRIPT}" --confirm' in said
+    log = box.folder / "state of a test" / "rollback.log"
+    assert said.endswith(f"of which {log} tells\n")
     box.let_pass(60)
     assert not box.blocks(1863)
     assert box.blocks(5190) == bool(confirmed)
     assert box.others() == theirs
     assert not confirmed or box.loaded() == before
+    assert "not confirmed within 60 s: what was loaded before is back" in log.read_text()
     assert "nothing waits" in box.run("--confirm", status=1)
 
 
@@ -375,6 +367,26 @@ def test_tproxy_gets_its_routing(box: Box) -> None:
     assert len(box.routing()) == 4
     box.run("--revert")
     assert box.routing() == []
+
+
+@pytest.mark.parametrize(
+    ("switch", "more", "warned"),
+    [
+        pytest.param("1", TPROXY, True, id="bridge"),
+        pytest.param("0", TPROXY, False, id="off"),
+        pytest.param("1", {"iptables": "", "nftables": ""}, False, id="no TPROXY"),
+    ],
+)
+def test_a_bridge_that_keeps_tproxy_from_its_connections_is_named(
+    box: Box, switch: str, more: dict[str, str], warned: bool
+) -> None:
+    """As with br_netfilter loaded; what hides the switches of the machine hides those of IPv6, too."""
+    box.prints(more=more["nftables" if box.is_nft else "iptables"])
+    bridge = "/proc/sys/net/bridge"
+    switches = f"mount -t tmpfs none /proc/sys/net && mkdir {bridge} && echo {switch} >{bridge}/bridge-nf-call-iptables"
+    box.shell = ["unshare", "--mount", "sh", "-c", f'{switches} && exec sh "$@"', "sh"]
+    for action in (["--check"], [*FOR_GOOD]):
+        assert ("net.bridge.bridge-nf-call-iptables is 0" in box.run(*action)) == (warned and "--apply" in action)
 
 
 @pytest.mark.parametrize("part", ["-4 rule add", "-4 route replace", "-6 rule add", "-6 route replace"])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from machine import CHAINS, SLEEP, TPROXY, WHY_NOT, Box, box, iptables, make_box, nftables
+from machine import CHAINS, POLICY, REAL, SLEEP, TPROXY, WHY_NOT, Box, box, iptables, make_box, nftables
 from real_squid import CONF, wait_for
 
 __all__ = ["box", "iptables", "make_box", "nftables"]
@@ -40,8 +40,9 @@ def test_shellcheck_finds_nothing() -> None:
 def test_wrong_usage(arguments: list[str], said: str) -> None:
     result = subprocess.run(["sh", SCRIPT, *arguments], capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, result.stdout) == (2, "")
-    assert said in result.stderr
-    assert "usage:" in result.stderr
+    assert result.stderr.startswith(f"iptables-bootstrap: {said}")
+    assert "--help" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
@@ -88,6 +89,21 @@ class TestAsRoot:
         assert f"{action} must run as root" in iptables.run(action, status=1)
         assert iptables.loaded() == before
 
+    def test_help_says_who_must_be_root(self, iptables: Box) -> None:
+        lines = re.findall(r"^  (--[a-z-]+)  (.*)$", iptables.run("--help"), re.MULTILINE)
+        actions = [name for name, _ in lines][: len(lines) - 1]
+        assert actions == ["--dry-run", "--check", "--apply", "--confirm", "--revert", "--persist"]
+        assert "needs root, as do the next four" in dict(lines)["--check"]
+
+    def test_only_its_own_folder_is_closed_to_others(self, iptables: Box) -> None:
+        state = iptables.folder / "lib" / "squid-imhelper" / "firewall"
+        iptables.run(*FOR_GOOD, IMHELPER_STATE=str(state))
+        assert [path.stat().st_mode & 0o777 for path in (state.parents[1], state.parent, state)] == [
+            0o755,
+            0o755,
+            0o700,
+        ]
+
     def test_printing_needs_no_root(self, iptables: Box) -> None:
         as_root = iptables.run()
         for folder in (iptables.folder, *iptables.folder.parents[:2]):
@@ -129,6 +145,42 @@ class TestAsRoot:
             ).stderr
         )
         assert not box.waits
+
+
+class TestThePolicy:
+    pytestmark = needs_root
+
+    @pytest.mark.parametrize("action", [["--dry-run"], ["--check"], [*FOR_GOOD]], ids=["dry-run", "check", "apply"])
+    def test_without_a_policy_nothing_is_loaded(self, box: Box, action: list[str]) -> None:
+        """The built-in one, which blocks every messenger for everybody, is taken only by name."""
+        before, box.named = box.loaded(), False
+        policy, other = box.folder / "root/etc/squid-imhelper/policy.toml", box.folder / "none.toml"
+        for words, path in (([], policy), (["--policy", str(other)], other)):
+            said = box.run(*action, *words, status=1, **REAL)
+            assert f"cannot read {path}; name the policy: --policy FILE" in said
+        assert box.loaded() == before
+        assert "from built-in:" in box.run(*action, "--policy", "built-in", **REAL)
+        policy.parent.mkdir(parents=True)
+        shutil.copy(CONF / "policy.toml", policy)
+        assert f"from {policy}:" in box.run(*action, **REAL)
+
+    @pytest.mark.parametrize("action", [["--dry-run"], ["--check"], [*FOR_GOOD]], ids=["dry-run", "check", "apply"])
+    def test_what_the_policy_leaves_out_is_said_once(self, box: Box, action: list[str]) -> None:
+        """By the program, at the head of its text: on stdout where that is what is printed, and on stderr otherwise."""
+        policy = box.folder / "policy.toml"
+        policy.write_text(POLICY.format("no").replace('"telegram"', '"whatsapp", "signal"'))
+        with box.start(*action, "--policy", str(policy), **REAL) as process:
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        text, other = (out, err) if "--dry-run" in action else (err, out)
+        families = 1 if box.is_nft else 2
+        assert text.count(f"# Rules of squid-imhelper, from {policy}: ") == families
+        times = families if "--dry-run" in action else 1
+        assert text.count("# Left out:\n") == times
+        sentence = '# - rule "all": what has neither addresses nor ports of its own: whatsapp, signal\n'
+        assert text.count(sentence) == times
+        assert "Left out" not in other
+        assert "# MSN Messenger" not in err  # a remark further down
 
 
 class TestWhatLasts:
@@ -182,6 +234,68 @@ class TestWhatLasts:
         nftables.run("--persist")
         nftables.tool("nft", "-f", conf)
         assert not nftables.blocks(1863)
+
+    @pytest.fixture
+    def unnamed(self, box: Box) -> Box:
+        """Where both back ends could save something, and --persist is not told of which."""
+        etc = box.folder / "root/etc"
+        for name in ("sysconfig", "nftables.d", "squid-imhelper"):
+            (etc / name).mkdir(parents=True)
+        (etc / "squid-imhelper/policy.toml").touch()
+        (etc / "nftables.conf").write_text("flush ruleset\n")
+        box.run(*FOR_GOOD)
+        box.named = False
+        return box
+
+    def written(self, box: Box) -> dict[str, bool]:
+        """The files that --persist writes, and whether something of ours is in each."""
+        folder = box.folder / "root/etc"
+        files = [path for name in ("sysconfig", "nftables.d") for path in (folder / name).iterdir()]
+        return {path.name: bool(re.search(r"^:IMH-|^\t+type ", path.read_text(), re.MULTILINE)) for path in files}
+
+    def files(self, box: Box, *, ours: bool) -> dict[str, bool]:
+        return dict.fromkeys(["squid-imhelper.nft"] if box.is_nft else ["iptables", "ip6tables"], ours)
+
+    def test_without_a_back_end_what_is_loaded_is_saved(self, unnamed: Box) -> None:
+        """Of the other back end nothing; and after --revert it is what lies in files that is made good."""
+        unnamed.run("--persist")
+        assert self.written(unnamed) == self.files(unnamed, ours=True)
+        unnamed.run("--revert")
+        assert self.written(unnamed) == self.files(unnamed, ours=True)
+        unnamed.run("--persist")
+        assert self.written(unnamed) == self.files(unnamed, ours=False)
+        assert "nothing to do" in unnamed.run("--persist")
+
+    def test_what_is_loaded_in_both_is_saved_in_both(self, unnamed: Box) -> None:
+        unnamed.run(*FOR_GOOD, "--backend", "iptables" if unnamed.is_nft else "nftables")
+        unnamed.run("--persist")
+        assert self.written(unnamed) == dict.fromkeys(["squid-imhelper.nft", "iptables", "ip6tables"], True)
+
+    def test_with_a_back_end_only_that_is_saved(self, unnamed: Box) -> None:
+        unnamed.run(*FOR_GOOD, "--backend", "iptables" if unnamed.is_nft else "nftables")
+        unnamed.named = True
+        unnamed.run("--persist")
+        assert self.written(unnamed) == self.files(unnamed, ours=True)
+
+    def test_what_netfilter_persistent_has_saved_counts_too(self, iptables: Box) -> None:
+        root, said = iptables.folder / "root", iptables.folder / "said"
+        for name in ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "etc/iptables/rules.v6"):
+            (root / name).parent.mkdir(parents=True)
+            (root / name).touch()
+        iptables.stub("netfilter-persistent", f'echo "$*" >"{said}"')
+        iptables.named = False
+        assert "nothing to do" in iptables.run("--persist")
+        assert not said.exists()
+        (root / "etc/iptables/rules.v6").write_text("*filter\n:IMH-FORWARD - [0:0]\nCOMMIT\n")
+        iptables.run("--persist")
+        assert said.read_text() == "save\n"
+
+    def test_rules_that_cannot_be_read_are_not_taken_for_none(self, unnamed: Box) -> None:
+        unnamed.stub("nft", "exit 1")
+        said = unnamed.run("--persist", status=1)
+        (unnamed.folder / "bin" / "nft").unlink()
+        assert "the nftables rules of now cannot be read" in said
+        assert self.written(unnamed) == {}
 
     def test_without_nftables_conf_nothing_is_written(self, nftables: Box) -> None:
         nftables.run(*FOR_GOOD)
