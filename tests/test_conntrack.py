@@ -8,8 +8,8 @@ from arbitrary import CATALOGUE, FIREWALL_SITES
 from squid_imhelper.base.addresses import parse_interval
 from squid_imhelper.base.model import FirewallSettings, Policy, Rule
 from squid_imhelper.firewall.conntrack import render
+from squid_imhelper.firewall.destinations import Family
 from squid_imhelper.firewall.plan import plan_firewall
-from squid_imhelper.firewall.restore import Family
 
 ONE = (parse_interval("192.168.1.20")[0],)
 SIX = (parse_interval("2001:db8:1::/64")[0],)

@@ -15,9 +15,9 @@ from packets import LAN, MAX_CHAIN_NAME, WAN, Journey, Packet, decided, fates, r
 
 from squid_imhelper.base.addresses import parse_interval
 from squid_imhelper.base.model import ACTIONS, Action, FirewallSettings, Limits, Policy, Rule, SiteList
+from squid_imhelper.firewall.destinations import Family
 from squid_imhelper.firewall.iptables import MAX_LOG_PREFIX, render
 from squid_imhelper.firewall.plan import Plan, plan_firewall
-from squid_imhelper.firewall.restore import Family
 from squid_imhelper.sources.policy import read_policy
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -292,6 +292,19 @@ def test_what_is_intercepted(
     policy = policy_of(BOSS, BLOCK, firewall=replace(firewall, **changes))  # type: ignore[arg-type]
     wanted = {"nat": "REDIRECT", "mangle": "TPROXY"}[table] if expected else "ACCEPT"
     assert verdict(packet, policy, "PREROUTING", table) == wanted
+
+
+def test_what_a_rule_lets_through_goes_whatever_way() -> None:
+    """Calls of a service that somebody may use are not refused to him as a way around the proxy."""
+    boss = (parse_interval("192.168.1.16")[0],)
+    allow = Rule("a", "allow", clients=boss, services=frozenset({"telegram"}))
+    block = Rule("b", "block", services=frozenset({"telegram"}))
+    policy = policy_of(allow, block, firewall=replace(WIRES, quic="reject", calls="reject"))
+    telegram = WEB._replace(destination="149.154.167.50", protocol="udp")
+    for port in (443, 3478):
+        assert verdict(telegram._replace(port=port, **EXEMPT), policy) == "ACCEPT"
+        assert verdict(telegram._replace(port=port), policy) == "DROP"
+        assert verdict(WEB._replace(protocol="udp", port=port, **EXEMPT), policy) == "REJECT"
 
 
 def test_what_belongs_to_a_connection_of_squids_is_handed_to_it() -> None:

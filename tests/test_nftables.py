@@ -15,11 +15,12 @@ from packets import travel as travel_restored
 
 from squid_imhelper.base.model import Kind, Policy, Service, Signature
 from squid_imhelper.firewall import iptables
-from squid_imhelper.firewall.nftables import MAX_LOG_PREFIX, render
+from squid_imhelper.firewall.nftables import render
 from squid_imhelper.firewall.nfttable import FAMILIES
 from squid_imhelper.firewall.plan import plan_firewall
 from squid_imhelper.sources.catalogue import Catalogue, load_catalogue
 from squid_imhelper.sources.policy import read_policy
+from squid_imhelper.sources.settings import MAX_LOG_PREFIX
 
 CONF = Path(__file__).parent.parent / "conf"
 WriteFile = Callable[[str], Path]

@@ -9,8 +9,8 @@ from packets import MAX_MULTIPORT, ports_fit
 
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.model import FirewallSettings, Interval
-from squid_imhelper.firewall.destinations import ANYWHERE, Destination, port_ranges
-from squid_imhelper.firewall.restore import Family, Table, cidrs, quoted
+from squid_imhelper.firewall.destinations import ANYWHERE, Destination, Family, port_ranges
+from squid_imhelper.firewall.restore import Table, cidrs, quoted
 
 
 def table(name: str = "filter", family: Family = 4) -> Table:

@@ -2,6 +2,9 @@
 
 import ipaddress
 
+import pytest
+from conftest import PROJECT
+
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.firewall import wellknown
 from squid_imhelper.firewall.wellknown import (
@@ -37,6 +40,11 @@ def test_what_ipv6_needs_is_in_one_list_only() -> None:
 
 def test_the_mark_is_one_bit() -> None:
     assert MARK & (MARK - 1) == 0 < MARK
+
+
+@pytest.mark.parametrize("page", ["conf/iptables-bootstrap.sh", "docs/network.md"])
+def test_who_routes_what_is_marked_knows_the_mark(page: str) -> None:
+    assert f"fwmark {MARK:#x}/{MARK:#x} lookup" in (PROJECT / page).read_text(encoding="utf-8")
 
 
 def test_the_rate_of_the_log_has_a_burst() -> None:

@@ -1,12 +1,20 @@
 """The languages in which rule sets are written, as a table."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from squid_imhelper.firewall import iptables, nftables
-from squid_imhelper.firewall.restore import Family
+from squid_imhelper.firewall.destinations import Family
+from squid_imhelper.firewall.plan import Plan
+from squid_imhelper.sources.settings import MAX_LOG_PREFIX
+
+
+class Writer(Protocol):
+    """Writes a plan: whole, or our own chains only."""
+
+    def __call__(self, plan: Plan, *, chains_only: bool = False) -> str:
+        """Returns the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +23,11 @@ class Backend:
 
     families: tuple[Family, ...]
     max_log_prefix: int
-    write: Callable[..., str]
+    write: Writer
 
 
 BACKENDS: Final = {
     "iptables": Backend((4,), iptables.MAX_LOG_PREFIX, partial(iptables.render, family=4)),
     "ip6tables": Backend((6,), iptables.MAX_LOG_PREFIX, partial(iptables.render, family=6)),
-    "nftables": Backend((4, 6), nftables.MAX_LOG_PREFIX, nftables.render),
+    "nftables": Backend((4, 6), MAX_LOG_PREFIX, nftables.render),
 }

@@ -5,9 +5,9 @@ from itertools import product
 from typing import Final
 
 from squid_imhelper.firewall.bypass import ways_around
-from squid_imhelper.firewall.destinations import Destination, each_port
+from squid_imhelper.firewall.destinations import Destination, Family, each_port
 from squid_imhelper.firewall.plan import Clients, Plan
-from squid_imhelper.firewall.restore import Family, cidrs
+from squid_imhelper.firewall.restore import cidrs
 from squid_imhelper.firewall.wellknown import HTTP, HTTPS
 
 _MOST_CLIENTS: Final = 16

@@ -8,6 +8,8 @@ from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.model import Flag, Interval, Kind, Service, SiteList
 
 Protocol = Literal["", "tcp", "udp"]
+Family = Literal[4, 6]
+"""IPv4 or IPv6."""
 PortRange = tuple[int, int]
 """Ports from one to another, both included."""
 

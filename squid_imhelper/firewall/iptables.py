@@ -5,10 +5,10 @@ from itertools import product
 from typing import Final
 
 from squid_imhelper.firewall.bypass import Way, resolvers, ways_around
-from squid_imhelper.firewall.destinations import Destination, port_ranges
+from squid_imhelper.firewall.destinations import Destination, Family, port_ranges
 from squid_imhelper.firewall.plan import Plan, Step, Target
 from squid_imhelper.firewall.remarks import WHY_LIMITS, about, head
-from squid_imhelper.firewall.restore import BUILT_IN, Family, Table, quoted
+from squid_imhelper.firewall.restore import BUILT_IN, Table, quoted
 from squid_imhelper.firewall.wellknown import (
     BURST,
     DHCP_SERVER,

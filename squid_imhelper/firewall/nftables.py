@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from squid_imhelper.firewall.bypass import Way, resolvers, ways_around
-from squid_imhelper.firewall.destinations import ANYWHERE, Destination, port_ranges
+from squid_imhelper.firewall.destinations import ANYWHERE, Destination, Family, port_ranges
 from squid_imhelper.firewall.nfttable import FAMILIES, TABLE, Table, interface, one_of, ports_to
 from squid_imhelper.firewall.plan import Plan, Step, Target
 from squid_imhelper.firewall.remarks import WHY_LIMITS, about, head
-from squid_imhelper.firewall.restore import Family
 from squid_imhelper.firewall.wellknown import (
     BURST,
     DHCP_SERVER,
@@ -28,9 +27,6 @@ from squid_imhelper.firewall.wellknown import (
     LOG_RATE,
     MARK,
 )
-
-MAX_LOG_PREFIX: Final = 127
-"""Bytes that the kernel keeps of a prefix (nf_log.h: NF_LOG_PREFIXLEN, with the final zero); nft refuses more."""
 
 _MARKED: Final = f"meta mark & {MARK:#x} == {MARK:#x}"
 _SET_MARK: Final = f"meta mark set meta mark | {MARK:#x}"

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from squid_imhelper.base.model import Interval
-from squid_imhelper.firewall.destinations import Destination, PortRange
+from squid_imhelper.firewall.destinations import Destination, Family, PortRange
 from squid_imhelper.firewall.plan import Clients
 from squid_imhelper.firewall.remarks import printable
-from squid_imhelper.firewall.restore import Family
 
 TABLE: Final = "inet squid_imhelper"
 

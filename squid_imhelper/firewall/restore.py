@@ -7,14 +7,12 @@ the built-in chains need besides; without that, the chains and their jumps go in
 import ipaddress
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import Final, Literal
+from typing import Final
 
 from squid_imhelper.base.model import FirewallSettings, Interval
-from squid_imhelper.firewall.destinations import Destination, PortRange
+from squid_imhelper.firewall.destinations import Destination, Family, PortRange
 from squid_imhelper.firewall.plan import Clients
 from squid_imhelper.firewall.remarks import printable
-
-Family = Literal[4, 6]
 
 BUILT_IN: Final = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),

@@ -11,8 +11,6 @@ BURST: Final = 3
 
 MARK: Final = 0x100
 """The firewall mark of what TPROXY hands to Squid, and its mask: one bit, so that others can use theirs."""
-ROUTING_TABLE: Final = 3129
-"""The routing table by which such packets find the router itself."""
 
 HTTP: Final = 80
 HTTPS: Final = 443
