@@ -307,6 +307,18 @@ def test_what_a_rule_lets_through_goes_whatever_way() -> None:
         assert verdict(WEB._replace(protocol="udp", port=port, **EXEMPT), policy) == "REJECT"
 
 
+def test_what_everybody_may_closes_no_less() -> None:
+    """A last rule that allows the rest is the same as none."""
+    block, rest, never = Rule("b", "block", services=frozenset({"aim"})), Rule("r", "allow"), Rule("n", "block")
+    policy = policy_of(block, rest, replace(never, services=frozenset({"telegram"})), firewall=REDIRECT)
+    assert verdict(WEB._replace(protocol="udp"), policy) == "REJECT"
+    assert verdict(WEB._replace(port=5190), policy) == "DROP"
+    assert verdict(WEB._replace(destination="149.154.167.50"), policy) == "ACCEPT"
+    assert verdict(WEB._replace(protocol="udp"), policy_of(block, rest)) == "ACCEPT"
+    monitored = sent(WEB._replace(protocol="udp"), policy_of(replace(rest, action="monitor"), firewall=REDIRECT))
+    assert monitored == Journey("REJECT", "IMH-bypass", ("MONITOR > ",))
+
+
 def test_what_belongs_to_a_connection_of_squids_is_handed_to_it() -> None:
     """Answers of servers come by the WAN interface, to an address that is not the router's."""
     answer = WEB._replace(came_by=WAN, transparent=True, port=40000, state="ESTABLISHED")

@@ -75,6 +75,8 @@ def _messengers(plan: Plan, table: Table) -> None:
         for parts in rules:
             table.add(*parts)
             used.add(parts[-1])
+        if step.for_all:
+            break
         if not rules:
             table.remark("IMH-messengers", f"  nothing of it is IPv{table.family}")
     if any(way.spares_exempt for way in ways_around(plan)):
@@ -101,12 +103,16 @@ def _block(step: Step, table: Table) -> Iterator[tuple[str, ...]]:
 
 
 def _pass(step: Step, table: Table) -> Iterator[tuple[str, ...]]:
-    """Yields rules as chain and parts: for whom it holds, nothing behind it does."""
+    """Yields rules as chain and parts: for whom it holds, nothing behind it does.
+
+    What holds for all ends the chain, and the ways around the proxy stay closed.
+    """
     for source, target in product(table.sources(step.clients), step.targets):
         for to in _all_to(target.destinations, table):
             if step.rule.action == "monitor":
                 yield "IMH-messengers", source, to, "-m conntrack --ctstate NEW", _log(target)
-            yield "IMH-messengers", source, to, "-j RETURN"
+            if not step.for_all:
+                yield "IMH-messengers", source, to, "-j RETURN"
 
 
 def _log_and_drop(target: Target, plan: Plan, table: Table) -> None:

@@ -71,6 +71,8 @@ def _messengers(plan: Plan, table: Table) -> None:
         lines = list(_block(step, table) if step.blocks else _pass(step, table))
         for parts in lines:
             table.add(*parts)
+        if step.for_all:
+            break
         if not lines:
             table.remark(chain, "  nothing: its clients and its addresses are of different families")
         jumps |= {parts[-1] for parts in lines}
@@ -101,7 +103,8 @@ def _pass(step: Step, table: Table) -> Iterator[tuple[str, ...]]:
         for match in table.between(step.clients, destination, f"IMH-rule-{step.number}", f"IMH-{target.key}"):
             if step.rule.action == "monitor":
                 yield "IMH-messengers", match, "ct state new", _log(target)
-            yield "IMH-messengers", match, "return"
+            if not step.for_all:
+                yield "IMH-messengers", match, "return"
 
 
 def _log_and_drop(target: Target, plan: Plan, table: Table) -> None:

@@ -66,6 +66,11 @@ class Step:
         """Whether it blocks; it lets through else, and a monitor writes into the log besides."""
         return self.rule.action == "block"
 
+    @property
+    def for_all(self) -> bool:
+        """Whether it lets everybody go everywhere, so that no rule behind it is asked."""
+        return not self.blocks and self.clients is None and self.targets[0].destinations == (ANYWHERE,)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -363,7 +368,6 @@ def _policy_refusals(policy: Policy, steps: list[Step]) -> Iterator[Refusal]:
         message = "dry_run = true blocks nothing, and a firewall would"
         yield Refusal(("response", "dry_run"), message, "'--dry-run' at the helper holds for Squid alone")
     for step in steps:
-        everybody = not step.blocks and step.clients is None and step.targets[0].key == "all"
-        if everybody and policy.firewall.default == "drop":
+        if step.for_all and policy.firewall.default == "drop":
             message = f"rule '{step.rule.name}' lets everybody go everywhere, and default = 'drop' does not"
             yield Refusal(_where(step), message, _WAY_OUT)
