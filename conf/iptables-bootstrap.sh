@@ -5,8 +5,7 @@
 # `inet squid_imhelper`. What `squid-imhelper firewall` prints without --chains is the other way: a whole rule set.
 set -eu
 umask 077
-LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-export LC_ALL PATH
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 usage() {
     cat <<'END'
@@ -43,17 +42,23 @@ installed_kinds() {
 }
 
 # What is loaded now: everything for iptables; for nftables our table, without the state of its rules.
-saved() {
-    if [ "$1" != nftables ]; then
-        "$(tool "$1")-save"
-    else
-        nft list tables >"$tmp/tables" || return 1
-        ! grep -qx "table inet squid_imhelper" "$tmp/tables" || nft -s list table inet squid_imhelper
-    fi
+listed() {
+    case $1 in
+        ip*) "$(tool "$1")-save" ;; ruleset) nft list ruleset ;;
+        nftables)
+            tables=$(nft list tables) || return 1
+            ! echo "$tables" | grep -x "table inet squid_imhelper" >/dev/null || nft -s list table inet squid_imhelper
+            ;;
+    esac
 }
 
-# The same as file $2.
-save() { saved "$1" >"$2" || die "the $1 rules of now cannot be read (above)"; }
+# The same as file $2, as a whole: these tools do not notice when a disk is full, cat does.
+saved() {
+    { listed "$1" || echo "*"; } | cat >"$2" &&
+        awk '/^([*]|table )/ { open++ } /^(COMMIT|[}])$/ { open-- } END { exit open != 0 }' "$2" && return
+    say "the $1 rules of now cannot be read as a whole" && return 1
+}
+save() { saved "$1" "$2" || exit 1; }
 
 # Whether something of ours is loaded in kind $1, or lies in one of the files that follow.
 has_ours() {
@@ -65,39 +70,38 @@ has_ours() {
 
 # What turns our part of the tables as they are (file $1) into our part of file $2, both in the form of iptables-save.
 # Chains are declared, which empties those that exist; then come the jumps, the rules, and the chains that go.
+# Only a jump from a built-in chain to ours of the same name is ours; one of others goes if its target goes.
 transaction() {
     awk '
+        function add(list, line) { lines[list, table, ++size[list, table]] = line }
+        function print_all(list, i) { for (i = 1; i <= size[list, table]; i++) print lines[list, table, i] }
         /^\*/ { table = $1; if (!known[table]++) tables[++count] = table }
-        /^:IMH-/ && wanted { chain[table, $1]; declared[table] = declared[table] $1 " - [0:0]\n" }
-        /^:IMH-/ && !wanted { old[table] = old[table] " " $1 }
-        /^-A IMH-/ && wanted { rules[table] = rules[table] $0 "\n" }
-        !/^-A IMH-/ && /^-A .* -[jg] IMH-[^ "]+$/ {
-            if (wanted) { jump[table, $0]; jumps[table, ++last[table]] = $0 }
-            else { here[table, $0]; there[table, ++found[table]] = $0 }
+        /^:IMH-/ && !((table, $1) in chain) {
+            add("head", $1 " - [0:0]")
+            if (wanted) chain[table, $1]; else add("tail", "-X " substr($1, 2))
+        }
+        /^-A IMH-/ && wanted { add("rules", $0) }
+        /^-A IMH-/ || !/^-A .* -[jg] IMH-[^ "]+$/ { next }
+        wanted { jump[table, $0]; add("jumps", $0); next }
+        {
+            over = here[table, $0]++ || !((table, $0) in jump) # another one of the same kind goes, too
+            if (over && $0 == "-A " $2 " -j IMH-" $2 || !((table, ":" $NF) in chain)) add("moved", "-D" substr($0, 3))
         }
         END {
             for (t = 1; t <= count; t++) {
-                table = tables[t]; head = declared[table]; moved = tail = ""
-                words = split(old[table], names, " ")
-                for (i = 1; i <= words; i++) if (!((table, names[i]) in chain)) {
-                    head = head names[i] " - [0:0]\n"; tail = tail "-X " substr(names[i], 2) "\n"
-                }
-                for (i = 1; i <= found[table]; i++) { # another one of the same kind goes, too
-                    line = there[table, i]
-                    if (!((table, line) in jump) || kept[table, line]++) moved = moved "-D" substr(line, 3) "\n"
-                }
-                for (i = last[table]; i > 0; i--) { # the last first, since each goes to the head
-                    line = jumps[table, i]
-                    if (!((table, line) in here)) moved = moved "-I" substr(line, 3) "\n"
-                }
-                if (head moved != "") printf "%s\n%s%s%s%sCOMMIT\n", table, head, moved, rules[table], tail
+                table = tables[t]
+                for (i = size["jumps", table]; i > 0; i--) # the last first, since each goes to the head
+                    if (!((table, line = lines["jumps", table, i]) in here)) add("moved", "-I" substr(line, 3))
+                if (size["head", table] + size["moved", table] == 0) continue
+                print table; print_all("head"); print_all("moved")
+                print_all("rules"); print_all("tail"); print "COMMIT"
             }
-        }' wanted=0 "$1" wanted=1 "$2"
+        }' wanted=1 "$2" wanted=0 "$1"
 }
 
 # Writes $tmp/plan: what makes file $2 (empty: nothing) our part of kind $1. Empty if there is nothing to do.
 plan() {
-    saved "$1" >"$tmp/now" && : >"$tmp/plan" || return 1
+    saved "$1" "$tmp/now" && : >"$tmp/plan" || return 1
     if [ "$1" != nftables ]; then
         transaction "$tmp/now" "$2" >"$tmp/plan"
     elif [ -s "$tmp/now" ] || [ -s "$2" ]; then
@@ -180,7 +184,7 @@ dry_run() {
     for kind in $kinds; do
         echo "# $kind"
         if [ "$(id -u)" != 0 ]; then cat "$tmp/new/$kind" && continue; fi # what is loaded only root may see
-        plan "$kind" "$tmp/new/$kind" || die "the $kind rules of now cannot be read (above)"
+        plan "$kind" "$tmp/new/$kind"
         [ "$kind" = nftables ] || head_of "$kind" # there it is part of the plan
         cat "$tmp/plan"
     done
@@ -212,7 +216,7 @@ remember() {
     rm -rf "$state/before"
     mkdir "$state/before"
     for kind in $kinds; do save "$kind" "$state/before/$kind"; done
-    case $kinds in *nftables*) nft list ruleset >"$state/before/ruleset" ;; esac
+    case $kinds in *nftables*) save ruleset "$state/before/ruleset" ;; esac
     if routed; then : >"$state/before/tproxy"; fi
 }
 
@@ -230,6 +234,7 @@ watch() {
     mine=$(cat "$state/waiting")
     echo ready
     exec >/dev/null
+    lock && exec 9>&- # the time runs from when all is loaded: --apply has the lock until then, or until it is dead
     sleep "$within"
     lock
     [ "$mine" = "$(cat "$state/waiting" 2>/dev/null)" ] || return 0
@@ -297,12 +302,16 @@ revert() {
     rm -f "$state/waiting"
     kinds=$(installed_kinds)
     for kind in $kinds; do : >"$tmp/nothing/$kind"; done
-    put_all "$tmp/nothing" || die "not everything could be taken out (above)"
+    put_all "$tmp/nothing" || :
+    for iptables in iptables-nft iptables-legacy; do for kind in iptables ${ipv6:+ip6tables}; do
+        ! (has_ours "$kind") 2>/dev/null || put "$kind" /dev/null || failed=1 # whichever it was loaded with
+    done; done
+    [ $failed = 0 ] || die "not everything could be taken out (above)"
     say "taken out; --persist makes that last, too"
 }
 
 # Writes stdin to file $1, as a whole or not at all.
-replace() { { cat >"$1.new" && mv -f "$1.new" "$1" && say "written: $1"; } || die "cannot write $1"; }
+replace() { { cat >"$1~" && mv -f "$1~" "$1" && say "written: $1"; } || { rm -f "$1~" && die "cannot write $1"; }; }
 
 persist() {
     lock
@@ -324,10 +333,7 @@ persist_iptables() {
     if [ -e "$root/usr/share/netfilter-persistent/plugins.d/15-ip4tables" ]; then
         netfilter-persistent save || die "netfilter-persistent could not save"
     elif [ -d "$root/etc/sysconfig" ]; then
-        for kind in $kinds; do
-            save "$kind" "$tmp/now"
-            replace "$root/etc/sysconfig/$kind" <"$tmp/now"
-        done
+        for kind in $kinds; do save "$kind" "$tmp/now" && replace "$root/etc/sysconfig/$kind" <"$tmp/now"; done
         say "iptables.service and ip6tables.service load that at a start, if they are enabled"
     else
         die "neither netfilter-persistent (apt-get install iptables-persistent) nor /etc/sysconfig is there"
@@ -383,13 +389,8 @@ main() {
     trap 'exit 1' HUP INT TERM
     mkdir "$tmp/new" "$tmp/nothing"
     case $action in
-        "" | --dry-run) dry_run ;;
-        --check) check; say "accepted" ;;
-        --apply) apply ;;
-        --confirm) confirm ;;
-        --revert) revert ;;
-        --persist) persist ;;
-        --watch) watch ;;
+        "" | --dry-run) dry_run ;; --check) check; say "accepted" ;;
+        --apply) apply ;; --confirm) confirm ;; --revert) revert ;; --persist) persist ;; --watch) watch ;;
     esac
 }
 

@@ -1,12 +1,7 @@
 """conf/iptables-bootstrap.sh with the kernel's own tools: what it loads, what it leaves alone, and the way back."""
 
-import fcntl
-import os
 import shutil
-import signal
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from machine import (
@@ -15,7 +10,6 @@ from machine import (
     REAL,
     REFUSED_BY_THE_KERNEL,
     REFUSED_BY_THE_TOOLS,
-    SLEEP,
     TABLE,
     TPROXY,
     WHY_NOT,
@@ -25,11 +19,10 @@ from machine import (
     make_box,
     nftables,
 )
-from real_squid import CONF, wait_for
+from real_squid import CONF
 
 __all__ = ["box", "iptables", "make_box", "nftables"]
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
-SCRIPT = CONF / "iptables-bootstrap.sh"
 FOR_GOOD = ("--apply", "--within", "0")
 
 
@@ -102,60 +95,34 @@ def test_a_jump_stays_where_somebody_has_moved_it_and_is_there_once(iptables: Bo
     for words in ("-D FORWARD -j IMH-FORWARD", "-A FORWARD -j IMH-FORWARD"):
         iptables.tool(tool, *words.split())
     moved = iptables.loaded()
-    for words in ("-A FORWARD -j IMH-FORWARD", "-A DOCKER-USER -s 192.0.2.1 -g IMH-msn"):
-        iptables.tool(tool, *words.split())
+    iptables.tool(tool, *["-A", "FORWARD", "-j", "IMH-FORWARD"])
     iptables.run(*FOR_GOOD)
     assert iptables.loaded() == moved
 
 
-@pytest.mark.parametrize("confirmed", [None, "aim"], ids=["nothing before", "others before"])
-def test_what_was_loaded_comes_back_unless_confirmed(box: Box, confirmed: str | None) -> None:
-    if confirmed:
-        box.prints(confirmed, 5190)
-        box.run("--apply")
-        box.run("--confirm")
-    theirs, before = box.others(), box.loaded()
-    box.prints()
-    said = box.run("--apply")
-    assert "within 60 seconds" in said
-    assert f'{SCRIPT}" --confirm' in said
-    log = box.folder / "state of a test" / "rollback.log"
-    assert said.endswith(f"of which {log} tells\n")
-    box.let_pass(60)
-    assert not box.blocks(1863)
-    assert box.blocks(5190) == bool(confirmed)
-    assert box.others() == theirs
-    assert not confirmed or box.loaded() == before
-    assert "not confirmed within 60 s: what was loaded before is back" in log.read_text()
-    assert "nothing waits" in box.run("--confirm", status=1)
+def test_a_jump_of_others_to_a_chain_of_ours_goes_only_with_that_chain(iptables: Box) -> None:
+    iptables.run(*FOR_GOOD)
+    staying = ["-A DOCKER-USER -j IMH-FORWARD", "-A FORWARD -i eth5 -j IMH-FORWARD", "-A OUTPUT -j IMH-INPUT"]
+    going = "-A DOCKER-USER -s 192.0.2.1/32 -g IMH-msn"
+    for line in (*staying, going):
+        iptables.tool(iptables.variant, *line.split())
+    before = iptables.loaded()
+    iptables.run(*FOR_GOOD)
+    assert iptables.loaded() == before
+    iptables.prints("aim", 5190)
+    iptables.run("--apply")
+    lines = iptables.loaded().splitlines()
+    assert [line for line in (*staying, going) if line in lines] == staying
+    iptables.let_pass(60)
+    assert {*staying, going} <= {*iptables.loaded().splitlines()}
 
 
-def test_what_is_confirmed_stays(box: Box) -> None:
-    """Even when another --apply, with a shorter time, waits next: what comes back is what was confirmed."""
-    box.run("--apply")
-    box.run("--confirm")
-    box.prints("aim", 5190)
-    box.run("--apply", "--within", "30")
-    assert box.blocks(5190)
-    box.let_pass(30)
-    assert box.blocks(1863)
-    assert not box.blocks(5190)
-    assert "nothing waits" in box.run("--confirm", status=1)
-
-
-def test_who_has_waited_in_vain_touches_nothing(box: Box) -> None:
-    """Not even when something else waits by then; and not before it has the lock, since somebody may just confirm."""
-    box.run("--apply", "--within", "30")
-    with (box.folder / "state of a test" / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        box.passed(30).touch()
-        wait_for(box.waits_for_lock, "the end of the time")
-        assert box.blocks(1863)
-        (box.folder / "state of a test" / "waiting").write_text("another")
-        pid = box.waits_for_lock()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "its end")
-    assert box.blocks(1863)
-    assert box.waits
+def test_many_rules_are_loaded_in_their_order(iptables: Box) -> None:
+    rules = [f"-A IMH-many -p tcp -m tcp --dport {port} -j DROP" for port in range(1, 2001)]
+    text = "\n".join(["*filter", ":IMH-many - [0:0]", *rules, "COMMIT", ""])
+    iptables.prints(iptables=CHAINS.format(service="msn", port=1) + text)
+    iptables.run(*FOR_GOOD)
+    assert [line for line in iptables.loaded().splitlines() if line.startswith("-A IMH-many ")] == rules
 
 
 @pytest.mark.parametrize("action", ["--apply", "--persist"])
@@ -272,62 +239,13 @@ def test_a_policy_may_have_blanks_in_its_name(box: Box) -> None:
     assert "accepted" in box.run("--check", "--policy", str(policy), **REAL)
 
 
-def test_the_end_of_the_login_does_not_end_the_way_back(box: Box) -> None:
-    with box.start("--apply") as process:
-        assert process.wait(60) == 0
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):  # it should find nobody
-                os.killpg(process.pid, number)
-    assert box.blocks(1863)
-    box.let_pass(60)
-    assert not box.blocks(1863)
-
-
-def test_what_can_be_put_back_is_even_when_something_cannot(iptables: Box) -> None:
-    iptables.run("--apply")
-    iptables.stub(f"{iptables.variant}-restore", "exit 1")
-    iptables.let_pass(60)
-    assert "IMH-msn" in iptables.tool(f"{iptables.variant}-save")
-    assert "IMH-msn" not in iptables.tool(f"{iptables.variant.replace('ip', 'ip6', 1)}-save")
-    assert "NOT ALL" in (iptables.folder / "state of a test" / "rollback.log").read_text()
-    (iptables.folder / "bin" / f"{iptables.variant}-restore").unlink()
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
-def test_a_script_that_loses_its_terminal_half_way(iptables: Box, number: int) -> None:
-    """Between the families, since the second tool stops until the signal was sent: deaf, or dead and made good."""
-    stop, there = iptables.folder / "stop", iptables.folder / "there"
-    stop.touch()
-    tool = f"{iptables.variant.replace('ip', 'ip6', 1)}-restore"
-    halt = f'case $* in *--test*) ;; *) echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done ;; esac'
-    iptables.stub(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
-    with iptables.start("--apply") as process:
-        wait_for(there.exists, "the second family")
-        assert iptables.blocks(1863)
-        os.kill(process.pid, number)
-        assert process.stderr
-        process.stderr.close()
-        if number == signal.SIGKILL:
-            os.killpg(process.pid, number)
-        stop.unlink()
-        assert process.wait(60) == (-number if number == signal.SIGKILL else 0)
-    iptables.let_pass(60)
+def test_rules_are_taken_out_whichever_variant_has_loaded_them(iptables: Box) -> None:
+    other = next(variant for variant in ("iptables-nft", "iptables-legacy") if variant != iptables.variant)
+    iptables.run(*FOR_GOOD)
+    assert iptables.blocks(1863)
+    iptables.run("--revert", IPTABLES=other)
     assert not iptables.blocks(1863)
-
-
-def test_after_a_restart_nothing_waits(box: Box) -> None:
-    """What is in the file is then of another start of the machine."""
-    waiting = box.folder / "state of a test" / "waiting"
-    box.run("--apply")
-    marker = waiting.read_text()
-    box.let_pass(60)
-    waiting.write_text(marker)  # as when who waited was killed
-    assert "is not confirmed" in box.run("--apply", status=1)
-    waiting.write_text("another" + marker)
-    assert "nothing waits" in box.run("--confirm", status=1)
-    box.run("--apply")
-    box.let_pass(60)
-    assert not box.blocks(1863)
+    assert ":IMH-" not in iptables.loaded()
 
 
 def test_where_ipv6_is_switched_off_tproxy_needs_no_routing_for_it(box: Box) -> None:

@@ -1,4 +1,4 @@
-"""conf/iptables-bootstrap.sh and the system around it: what lasts, whoever starts it, and the shells that read it."""
+"""conf/iptables-bootstrap.sh and the system around it: whoever starts it, and the shells that read it."""
 
 import re
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from machine import CHAINS, POLICY, REAL, SLEEP, TPROXY, WHY_NOT, Box, box, iptables, make_box, nftables
+from machine import CHAINS, POLICY, REAL, SLEEP, WHY_NOT, Box, box, iptables, make_box, nftables
 from real_squid import CONF, wait_for
 
 __all__ = ["box", "iptables", "make_box", "nftables"]
@@ -181,134 +181,6 @@ class TestThePolicy:
         assert text.count(sentence) == times
         assert "Left out" not in other
         assert "# MSN Messenger" not in err  # a remark further down
-
-
-class TestWhatLasts:
-    pytestmark = needs_root
-
-    def test_netfilter_persistent_saves_it(self, iptables: Box) -> None:
-        plugin = iptables.folder / "root/usr/share/netfilter-persistent/plugins.d/15-ip4tables"
-        plugin.parent.mkdir(parents=True)
-        (iptables.folder / "root/etc/sysconfig").mkdir(parents=True)  # that of something else
-        iptables.stub("netfilter-persistent", f'echo "$*" >"{iptables.folder}/said"')
-        assert "nor /etc/sysconfig" in iptables.run("--persist", status=1, IMHELPER_ROOT=str(iptables.folder / "none"))
-        plugin.touch()
-        iptables.run("--persist")
-        assert (iptables.folder / "said").read_text() == "save\n"
-        iptables.stub("netfilter-persistent", "exit 1")
-        assert "could not save" in iptables.run("--persist", status=1)
-
-    def test_sysconfig_gets_both_families(self, iptables: Box) -> None:
-        folder = iptables.folder / "root/etc/sysconfig"
-        folder.mkdir(parents=True)
-        (folder / "iptables").write_text("what was there before\n")
-        iptables.run(*FOR_GOOD)
-        iptables.run("--persist")
-        loaded = iptables.loaded()
-        assert sorted(path.name for path in folder.iterdir()) == ["ip6tables", "iptables"]
-        iptables.restart()
-        assert not iptables.blocks(1863)
-        for name in ("iptables", "ip6tables"):
-            tool = iptables.variant.replace("iptables", name)
-            iptables.tool(f"{tool}-restore", stdin=(folder / name).read_text())
-        assert iptables.loaded() == loaded
-
-    @pytest.mark.parametrize("name", ["etc/nftables.conf", "etc/sysconfig/nftables.conf", "etc/nftables.nft"])
-    def test_nftables_conf_includes_our_table(self, nftables: Box, name: str) -> None:
-        """Once, without a word changed of what others have there; and after --revert what is included is nothing."""
-        conf = nftables.folder / "root" / name
-        conf.parent.mkdir(parents=True)
-        theirs = "#!/usr/sbin/nft -f\nflush ruleset\ntable inet others {\n}"
-        conf.write_text(theirs)
-        nftables.run(*FOR_GOOD)
-        for _ in range(2):
-            nftables.run("--persist")
-        assert conf.read_text().startswith(theirs + "\n")
-        assert conf.read_text().count("\ninclude ") == 1
-        ours = nftables.tool("nft", "-s", "list", "table", "inet", "squid_imhelper")
-        nftables.restart()
-        for _ in range(2):
-            nftables.tool("nft", "-f", conf)
-            assert nftables.tool("nft", "-s", "list", "table", "inet", "squid_imhelper") == ours
-        nftables.run("--revert")
-        nftables.run("--persist")
-        nftables.tool("nft", "-f", conf)
-        assert not nftables.blocks(1863)
-
-    @pytest.fixture
-    def unnamed(self, box: Box) -> Box:
-        """Where both back ends could save something, and --persist is not told of which."""
-        etc = box.folder / "root/etc"
-        for name in ("sysconfig", "nftables.d", "squid-imhelper"):
-            (etc / name).mkdir(parents=True)
-        (etc / "squid-imhelper/policy.toml").touch()
-        (etc / "nftables.conf").write_text("flush ruleset\n")
-        box.run(*FOR_GOOD)
-        box.named = False
-        return box
-
-    def written(self, box: Box) -> dict[str, bool]:
-        """The files that --persist writes, and whether something of ours is in each."""
-        folder = box.folder / "root/etc"
-        files = [path for name in ("sysconfig", "nftables.d") for path in (folder / name).iterdir()]
-        return {path.name: bool(re.search(r"^:IMH-|^\t+type ", path.read_text(), re.MULTILINE)) for path in files}
-
-    def files(self, box: Box, *, ours: bool) -> dict[str, bool]:
-        return dict.fromkeys(["squid-imhelper.nft"] if box.is_nft else ["iptables", "ip6tables"], ours)
-
-    def test_without_a_back_end_what_is_loaded_is_saved(self, unnamed: Box) -> None:
-        """Of the other back end nothing; and after --revert it is what lies in files that is made good."""
-        unnamed.run("--persist")
-        assert self.written(unnamed) == self.files(unnamed, ours=True)
-        unnamed.run("--revert")
-        assert self.written(unnamed) == self.files(unnamed, ours=True)
-        unnamed.run("--persist")
-        assert self.written(unnamed) == self.files(unnamed, ours=False)
-        assert "nothing to do" in unnamed.run("--persist")
-
-    def test_what_is_loaded_in_both_is_saved_in_both(self, unnamed: Box) -> None:
-        unnamed.run(*FOR_GOOD, "--backend", "iptables" if unnamed.is_nft else "nftables")
-        unnamed.run("--persist")
-        assert self.written(unnamed) == dict.fromkeys(["squid-imhelper.nft", "iptables", "ip6tables"], True)
-
-    def test_with_a_back_end_only_that_is_saved(self, unnamed: Box) -> None:
-        unnamed.run(*FOR_GOOD, "--backend", "iptables" if unnamed.is_nft else "nftables")
-        unnamed.named = True
-        unnamed.run("--persist")
-        assert self.written(unnamed) == self.files(unnamed, ours=True)
-
-    def test_what_netfilter_persistent_has_saved_counts_too(self, iptables: Box) -> None:
-        root, said = iptables.folder / "root", iptables.folder / "said"
-        for name in ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "etc/iptables/rules.v6"):
-            (root / name).parent.mkdir(parents=True)
-            (root / name).touch()
-        iptables.stub("netfilter-persistent", f'echo "$*" >"{said}"')
-        iptables.named = False
-        assert "nothing to do" in iptables.run("--persist")
-        assert not said.exists()
-        (root / "etc/iptables/rules.v6").write_text("*filter\n:IMH-FORWARD - [0:0]\nCOMMIT\n")
-        iptables.run("--persist")
-        assert said.read_text() == "save\n"
-
-    def test_rules_that_cannot_be_read_are_not_taken_for_none(self, unnamed: Box) -> None:
-        unnamed.stub("nft", "exit 1")
-        said = unnamed.run("--persist", status=1)
-        (unnamed.folder / "bin" / "nft").unlink()
-        assert "the nftables rules of now cannot be read" in said
-        assert self.written(unnamed) == {}
-
-    def test_without_nftables_conf_nothing_is_written(self, nftables: Box) -> None:
-        nftables.run(*FOR_GOOD)
-        assert "there is no /etc/nftables.conf" in nftables.run("--persist", status=1)
-        assert list((nftables.folder / "root").iterdir()) == []
-
-    def test_the_routing_of_tproxy_is_named_since_nobody_saves_it(self, iptables: Box) -> None:
-        (iptables.folder / "root/etc/sysconfig").mkdir(parents=True)
-        iptables.run(*FOR_GOOD)
-        assert "ip [-6] rule add" not in iptables.run("--persist")
-        iptables.prints(more=TPROXY["iptables"])
-        iptables.run(*FOR_GOOD)
-        assert "ip [-6] rule add" in iptables.run("--persist")
 
 
 class TestOpenConnections:
