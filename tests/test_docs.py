@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
 
 from squid_imhelper.cli import build_parser
 
+PROJECT = Path(__file__).resolve().parent.parent
 PAGES = [PROJECT / name for name in ("README.md", "DESIGN.md", "docs/network.md", "docs/services.md")]
 INTEGRATION = PROJECT / "tests/integration"
 

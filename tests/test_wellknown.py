@@ -1,9 +1,9 @@
 """Numbers: they are what they are called, and lists are in an order that every back end can use."""
 
 import ipaddress
+from pathlib import Path
 
 import pytest
-from conftest import PROJECT
 
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.firewall import wellknown
@@ -16,6 +16,8 @@ from squid_imhelper.firewall.wellknown import (
     QUIC,
     RESOLVERS,
 )
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def test_resolvers_are_networks_without_host_bits_and_each_is_there_once() -> None:
