@@ -193,7 +193,7 @@ def run_squid_conf(options: argparse.Namespace) -> int:
             f" '{MAKE_CERTIFICATE.format(path=CERTIFICATE)}' and name it: --tls-cert {CERTIFICATE}"
         )
     name = policy_name(options.policy)
-    rules = load_engine(name, _warn).program.rules
+    rules, settings = _rules_and_settings(name)
     installation = Installation(
         helper=_own_path(),
         policy=BUILT_IN if name == BUILT_IN else str(Path(name).absolute()),
@@ -204,7 +204,7 @@ def run_squid_conf(options: argparse.Namespace) -> int:
     if found and not options.squid_version and found.version != version:
         _warn(f"{found.path} is Squid {found.version}: these lines are for Squid {version}")
     if options.mode == "intercept":
-        text = _intercepting(options, installation, rules, version)
+        text = _intercepting(options, installation, rules, version, settings)
         if found and not found.openssl:
             _warn(f"{found.path} was built without OpenSSL, so it cannot look into TLS; Debian's squid-openssl can")
     else:
@@ -214,31 +214,33 @@ def run_squid_conf(options: argparse.Namespace) -> int:
 
 
 def _intercepting(
-    options: argparse.Namespace, installation: "Installation", rules: "Sequence[Rule]", version: int
+    options: argparse.Namespace,
+    installation: "Installation",
+    rules: "Sequence[Rule]",
+    version: int,
+    settings: "FirewallSettings",
 ) -> str:
     """The lines for interception; a certificate that is not there yet is told and no error."""
     from squid_imhelper.offline.installed import pem_problem
     from squid_imhelper.squid.intercepting import interception_of, render_intercepting
 
     certificate = Path(options.tls_cert).absolute()
-    interception = interception_of(_firewall_settings(policy_name(options.policy)), str(certificate))
+    interception = interception_of(settings, str(certificate))
     text = render_intercepting(installation, rules, options.interface, version, interception)
     if problem := pem_problem(certificate):
         _warn(f"--tls-cert: {problem}")
     return text
 
 
-def _firewall_settings(name: str) -> "FirewallSettings":
-    """The `[firewall]` of a policy; a compiled program has none."""
+def _rules_and_settings(name: str) -> "tuple[Sequence[Rule], FirewallSettings]":
+    """The rules and the `[firewall]` of a policy; a compiled program has none of the latter."""
     from squid_imhelper.base.model import FirewallSettings
     from squid_imhelper.matching.programfile import is_program
 
     if name == BUILT_IN or is_program(Path(name)):
-        return FirewallSettings()
-    from squid_imhelper.sources.catalogue import load_catalogue
-    from squid_imhelper.sources.policy import read_policy
-
-    return read_policy(Path(name), load_catalogue()).policy.firewall
+        return load_engine(name, _warn).program.rules, FirewallSettings()
+    policy = read_checked_policy(Path(name), _warn).policy
+    return policy.rules, policy.firewall
 
 
 def _own_path() -> str:

@@ -15,7 +15,6 @@ from squid_imhelper.firewall.wellknown import (
     DHCPV6_CLIENT,
     DHCPV6_SERVER,
     DNS,
-    HTTP,
     HTTPS,
     ICMPV6_ERRORS,
     ICMPV6_NEIGHBOURS,
@@ -230,7 +229,7 @@ def _let_out(plan: Plan, table: Table) -> None:
 def _redirect(plan: Plan, table: Table) -> None:
     if plan.settings.intercept == "redirect":
         _spare(plan, table)
-        for port, squid in _intercepted(plan):
+        for port, squid in plan.intercepted:
             table.add("IMH-PREROUTING", f"-p tcp --dport {port} -j REDIRECT --to-ports {squid}")
 
 
@@ -247,7 +246,7 @@ def _tproxy(plan: Plan, table: Table) -> None:
         table.add("IMH-divert", f"-j MARK --set-xmark {_MARK}")
         table.add("IMH-divert", "-j ACCEPT")
         _spare(plan, table)
-        for port, squid in _intercepted(plan):
+        for port, squid in plan.intercepted:
             how = f"-j TPROXY --on-port {squid} --tproxy-mark {_MARK}"
             table.add("IMH-PREROUTING", f"-p tcp --dport {port}", how)
 
@@ -267,11 +266,7 @@ def _spare(plan: Plan, table: Table) -> None:
 
 
 def _intercept_ports(plan: Plan) -> Destination:
-    return Destination(None, "tcp", port_ranges(port for _, port in _intercepted(plan)))
-
-
-def _intercepted(plan: Plan) -> tuple[tuple[int, int], ...]:
-    return (HTTP, plan.settings.intercept_http), (HTTPS, plan.settings.intercept_https)
+    return Destination(None, "tcp", port_ranges(port for _, port in plan.intercepted))
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from squid_imhelper.firewall.wellknown import (
     DHCPV6_CLIENT,
     DHCPV6_SERVER,
     DNS,
-    HTTP,
     HTTPS,
     ICMPV6_ERRORS,
     ICMPV6_NEIGHBOURS,
@@ -211,7 +210,7 @@ def _redirect(plan: Plan, table: Table) -> None:
     if plan.settings.intercept == "redirect":
         table.hook("PREROUTING", "type nat hook prerouting priority dstnat")
         _spare(plan, table)
-        for port, squid in _intercepted(plan):
+        for port, squid in plan.intercepted:
             table.add("IMH-PREROUTING", f"tcp dport {port} redirect to :{squid}")
 
 
@@ -229,7 +228,7 @@ def _tproxy(plan: Plan, table: Table) -> None:
         table.add("IMH-PREROUTING", "meta l4proto tcp socket wildcard 0 socket transparent 1 jump IMH-divert")
         table.add("IMH-divert", _SET_MARK, "accept")
         _spare(plan, table)
-        for port, squid in _intercepted(plan):
+        for port, squid in plan.intercepted:
             table.add("IMH-PREROUTING", f"tcp dport {port} tproxy to :{squid} {_SET_MARK} accept")
 
 
@@ -249,11 +248,7 @@ def _spare(plan: Plan, table: Table) -> None:
 
 
 def _intercept_ports(plan: Plan) -> str:
-    return ports_to("tcp", port_ranges(port for _, port in _intercepted(plan)))
-
-
-def _intercepted(plan: Plan) -> tuple[tuple[int, int], ...]:
-    return (HTTP, plan.settings.intercept_http), (HTTPS, plan.settings.intercept_https)
+    return ports_to("tcp", port_ranges(port for _, port in plan.intercepted))
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from squid_imhelper.firewall.destinations import (
     without_ports,
 )
 from squid_imhelper.firewall.refusals import Refusal, check_router
+from squid_imhelper.firewall.wellknown import HTTP, HTTPS
 from squid_imhelper.sources.catalogue import Catalogue
 
 Clients = tuple[Interval, ...] | None
@@ -100,6 +101,11 @@ class Plan:
     def blocked_targets(self) -> tuple[Target, ...]:
         """What has a chain that logs and drops, each once, in the order of the steps."""
         return tuple({target.key: target for step in self.blocks for target in step.targets}.values())
+
+    @property
+    def intercepted(self) -> tuple[tuple[int, int], ...]:
+        """Ports of the Web, and those of Squid to which they are brought."""
+        return (HTTP, self.settings.intercept_http), (HTTPS, self.settings.intercept_https)
 
     @property
     def rejects_quic(self) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler
 from typing import Any, Final
 
+import pytest
 from hosts import SINK, Host, Https, Sink, certificate, echoes, serving, web
 from probes import ANSWERED, Probe, expect, tcp
 from real_squid import HELPER, IS_ROOT, SQUID, Squid, new_namespace, wait_for
@@ -45,6 +46,18 @@ NARROW: Final = 1300
 TCP_PORTS = (22, 25, 853, 1863, 5050, 5190, 5222, 5242, 7777)
 UDP_PORTS = (53, 443, 853, 3478, 5242, 7777)
 _numbers = itertools.count(1)
+
+
+EXEMPT_FIRST = """
+[clients]
+exempt = ["192.168.1.16", "2001:db8:1::16"]
+
+[[rule]]
+name = "the exempt host"
+clients = ["exempt"]
+action = "allow"
+"""
+"""The exempt host may do everything; what follows is for the others."""
 
 
 def why_no_lab() -> str:
@@ -142,6 +155,15 @@ class Rules:
         expect(host, probes, ANSWERED)
         self.load(policy)
         expect(host, probes, outcome)
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+def rules(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Rules]:
+    backend: Backend = request.param
+    if backend.missing:
+        pytest.skip(f"missing: {backend.missing}")
+    yield Rules(lab, backend)
+    backend.flush(lab.router)
 
 
 SQUID_CONF = """

@@ -246,7 +246,7 @@ class Box:
         wait_for(lambda: not self.waits, "what was loaded before")
         self.passed(seconds).unlink()
 
-    def stub(self, name: str, text: str) -> None:
+    def put_in_place_of(self, name: str, text: str) -> None:
         path = self.folder / "bin" / name
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
@@ -260,7 +260,7 @@ def new_box(folder: Path, variant: str) -> Box:
     program = folder / "program of a test"
     program.write_text(STUB.format(folder=folder))
     program.chmod(0o755)
-    box.stub("sleep", NO_SLEEP.format(folder=folder))
+    box.put_in_place_of("sleep", NO_SLEEP.format(folder=folder))
     box.prints()
     return box
 

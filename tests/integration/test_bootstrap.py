@@ -310,7 +310,7 @@ def test_a_bridge_that_keeps_tproxy_from_its_connections_is_named(
 @pytest.mark.parametrize("part", ["-4 rule add", "-4 route replace", "-6 rule add", "-6 route replace"])
 def test_without_the_routing_that_tproxy_needs_nothing_is_loaded(box: Box, part: str) -> None:
     box.prints(more=TPROXY["nftables" if box.is_nft else "iptables"])
-    box.stub("ip", f'case "$*" in "{part} "*) exit 2 ;; esac\nexec {shutil.which("ip")} "$@"')
+    box.put_in_place_of("ip", f'case "$*" in "{part} "*) exit 2 ;; esac\nexec {shutil.which("ip")} "$@"')
     assert ": what was loaded before is back" in box.run(*FOR_GOOD, status=1)
     assert not box.blocks(1863)
     assert box.routing() == []

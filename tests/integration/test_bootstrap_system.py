@@ -67,7 +67,7 @@ class TestAsRoot:
         if not shutil.which(shell[0]):
             pytest.skip(f"no {shell[0]} is installed")
         box.shell = shell
-        box.stub("sh", f'exec {" ".join(shell)} "$@"')  # by which it starts who waits
+        box.put_in_place_of("sh", f'exec {" ".join(shell)} "$@"')  # by which it starts who waits
         box.run("--check")
         box.run("--apply")
         assert box.blocks(1863)
@@ -236,7 +236,7 @@ class TestOpenConnections:
     def test_to_confirm_need_not_wait_for_that(self, followed: Box) -> None:
         stop, there = followed.folder / "stop", followed.folder / "there"
         stop.touch()
-        followed.stub("conntrack", f'echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done')
+        followed.put_in_place_of("conntrack", f'echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done')
         with followed.start("--apply", "--end-connections") as process:
             wait_for(there.exists, "conntrack")
             with followed.start("--confirm") as confirm:

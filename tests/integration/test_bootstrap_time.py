@@ -81,7 +81,7 @@ def test_the_end_of_the_login_does_not_end_the_way_back(box: Box) -> None:
 
 def test_what_can_be_put_back_is_even_when_something_cannot(iptables: Box) -> None:
     iptables.run("--apply")
-    iptables.stub(f"{iptables.variant}-restore", "exit 1")
+    iptables.put_in_place_of(f"{iptables.variant}-restore", "exit 1")
     iptables.let_pass(60)
     assert "IMH-msn" in iptables.tool(f"{iptables.variant}-save")
     assert "IMH-msn" not in iptables.tool(f"{iptables.variant.replace('ip', 'ip6', 1)}-save")
@@ -96,7 +96,7 @@ def test_a_script_that_loses_its_terminal_half_way(iptables: Box, number: int) -
     stop.touch()
     tool = f"{iptables.variant.replace('ip', 'ip6', 1)}-restore"
     halt = f'case $* in *--test*) ;; *) echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done ;; esac'
-    iptables.stub(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
+    iptables.put_in_place_of(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
     with iptables.start("--apply") as process:
         wait_for(there.exists, "the second family")
         assert iptables.blocks(1863)
@@ -117,7 +117,7 @@ def test_the_time_runs_from_when_all_is_loaded(iptables: Box) -> None:
     stop.touch()
     tool = f"{iptables.variant.replace('ip', 'ip6', 1)}-restore"
     halt = f'case $* in *--test*) ;; *) echo >"{there}"; while [ -e "{stop}" ]; do {SLEEP} 0.05; done ;; esac'
-    iptables.stub(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
+    iptables.put_in_place_of(tool, f'{halt}\nexec {shutil.which(tool)} "$@"')
     with iptables.start("--apply") as process:
         try:
             wait_for(there.exists, "the second family")
@@ -151,12 +151,12 @@ class TestWhatLasts:
         plugin = iptables.folder / "root/usr/share/netfilter-persistent/plugins.d/15-ip4tables"
         plugin.parent.mkdir(parents=True)
         (iptables.folder / "root/etc/sysconfig").mkdir(parents=True)  # that of something else
-        iptables.stub("netfilter-persistent", f'echo "$*" >"{iptables.folder}/said"')
+        iptables.put_in_place_of("netfilter-persistent", f'echo "$*" >"{iptables.folder}/said"')
         assert "nor /etc/sysconfig" in iptables.run("--persist", status=1, IMHELPER_ROOT=str(iptables.folder / "none"))
         plugin.touch()
         iptables.run("--persist")
         assert (iptables.folder / "said").read_text() == "save\n"
-        iptables.stub("netfilter-persistent", "exit 1")
+        iptables.put_in_place_of("netfilter-persistent", "exit 1")
         assert "could not save" in iptables.run("--persist", status=1)
 
     def test_sysconfig_gets_both_families(self, iptables: Box) -> None:
@@ -194,7 +194,9 @@ class TestWhatLasts:
         loaded, written = lasting.loaded(), self.texts(lasting)
         name = "nft" if lasting.is_nft else f"{lasting.variant}-save"
         tool = f'{shutil.which(name)} "$@"'
-        lasting.stub(name, f'case "$*" in "" | "-s list table"*) {tool} | grep -vxE "COMMIT|}}" ;; *) {tool} ;; esac')
+        lasting.put_in_place_of(
+            name, f'case "$*" in "" | "-s list table"*) {tool} | grep -vxE "COMMIT|}}" ;; *) {tool} ;; esac'
+        )
         said = lasting.run(*action, status=1)
         (lasting.folder / "bin" / name).unlink()
         assert "cannot be read as a whole" in said
@@ -281,7 +283,7 @@ class TestWhatLasts:
         for name in ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "etc/iptables/rules.v6"):
             (root / name).parent.mkdir(parents=True)
             (root / name).touch()
-        iptables.stub("netfilter-persistent", f'echo "$*" >"{said}"')
+        iptables.put_in_place_of("netfilter-persistent", f'echo "$*" >"{said}"')
         iptables.named = False
         assert "nothing to do" in iptables.run("--persist")
         assert not said.exists()
@@ -290,7 +292,7 @@ class TestWhatLasts:
         assert said.read_text() == "save\n"
 
     def test_rules_that_cannot_be_read_are_not_taken_for_none(self, unnamed: Box) -> None:
-        unnamed.stub("nft", "exit 1")
+        unnamed.put_in_place_of("nft", "exit 1")
         said = unnamed.run("--persist", status=1)
         (unnamed.folder / "bin" / "nft").unlink()
         assert "the nftables rules of now cannot be read" in said

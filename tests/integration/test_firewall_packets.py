@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from lab import (
     AIM,
-    BACKENDS,
     CLIENT,
+    EXEMPT_FIRST,
     MSN,
     NEWS,
     NEWS6,
@@ -20,7 +20,6 @@ from lab import (
     TELEGRAM6,
     WAN,
     YAHOO,
-    Backend,
     Lab,
     Rules,
     laboratory,
@@ -47,22 +46,13 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(why_no_lab() != "", reason=wh
 
 RECIPE = CONF / "recipe-2006.toml"
 ROUTER = '\n[firewall]\nwan = "eth0"\nlan = "eth1"\n'
-EXEMPT = """
-[clients]
-exempt = ["192.168.1.16", "2001:db8:1::16"]
-
-[[rule]]
-name = "the exempt host"
-clients = ["exempt"]
-action = "allow"
-"""
 NO_MESSENGERS = """
 [[rule]]
 name = "no messengers"
 services = ["msn_messenger", "aim", "yahoo_messenger", "telegram", "viber"]
 action = "block"
 """
-POLICY = EXEMPT + NO_MESSENGERS + ROUTER
+POLICY = EXEMPT_FIRST + NO_MESSENGERS + ROUTER
 
 NATIVE = [
     *tcp((1863, 5050, 5190, 5242), NEWS, NEWS6),
@@ -84,15 +74,6 @@ ORDINARY = [
 def lab(network: Network) -> Iterator[Lab]:
     with laboratory(network.folder) as built:
         yield built
-
-
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
-def rules(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Rules]:
-    backend: Backend = request.param
-    if backend.missing:
-        pytest.skip(f"missing: {backend.missing}")
-    yield Rules(lab, backend)
-    backend.flush(lab.router)
 
 
 # What is blocked, and for whom

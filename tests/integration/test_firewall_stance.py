@@ -6,9 +6,9 @@ from contextlib import ExitStack, closing
 import pytest
 from hosts import Host, echoes, serving
 from lab import (
-    BACKENDS,
     CLIENT,
     CLIENT6,
+    EXEMPT_FIRST,
     FAR,
     FAR6,
     NARROW,
@@ -19,7 +19,6 @@ from lab import (
     ROUTER6,
     WAN,
     WAN6,
-    Backend,
     Lab,
     Rules,
     laboratory,
@@ -46,20 +45,15 @@ from real_squid import Network, Squid
 
 pytestmark = [pytest.mark.root, pytest.mark.squid, pytest.mark.skipif(why_no_lab() != "", reason=why_no_lab())]
 
-RULES = """
-[clients]
-exempt = ["192.168.1.16", "2001:db8:1::16"]
-
-[[rule]]
-name = "the exempt host"
-clients = ["exempt"]
-action = "allow"
-
+RULES = (
+    EXEMPT_FIRST
+    + """
 [[rule]]
 name = "no messengers"
 services = ["all"]
 action = "block"
 """
+)
 DROP = RULES + '\n[firewall]\nwan = "eth0"\nlan = "eth1"\ndefault = "drop"\nadmin_ports = [22]\n'
 
 OUTSIDE = [*tcp((22, 80, 443, 5222, 7777), NEWS, NEWS6), *udp((443, 7777), NEWS, NEWS6)]
@@ -76,15 +70,6 @@ def lab(network: Network) -> Iterator[Lab]:
         stack.enter_context(serving(built.router, lambda: echoes((22, 53, 2222), (53, 7777))))
         stack.enter_context(serving(built.client, lambda: echoes((7777,), (7777,))))
         yield built
-
-
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
-def rules(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Rules]:
-    backend: Backend = request.param
-    if backend.missing:
-        pytest.skip(f"missing: {backend.missing}")
-    yield Rules(lab, backend)
-    backend.flush(lab.router)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 import pytest
 from hosts import certificate
 from lab import (
-    BACKENDS,
     CHAT,
     CHAT6,
     CLIENT,
     CLIENT6,
     EXEMPT,
+    EXEMPT_FIRST,
     MSN,
     NAMES,
     NEWS,
@@ -24,7 +24,6 @@ from lab import (
     TELEGRAM6,
     WAN,
     WAN6,
-    Backend,
     Lab,
     Rules,
     laboratory,
@@ -41,15 +40,9 @@ pytestmark = [
     pytest.mark.skipif(not with_openssl(), reason="Squid without OpenSSL (apt-get install squid-openssl)"),
 ]
 
-POLICY = """
-[clients]
-exempt = ["192.168.1.16", "2001:db8:1::16"]
-
-[[rule]]
-name = "the exempt host"
-clients = ["exempt"]
-action = "allow"
-
+POLICY = (
+    EXEMPT_FIRST
+    + """
 [[rule]]
 name = "no messengers"
 services = ["all"]
@@ -59,6 +52,7 @@ action = "block"
 wan = "eth0"
 lan = "eth1"
 """
+)
 PORTS = {"redirect": (3128, 3129, 3130), "tproxy": (4128, 4129, 4130)}
 """Ports of the two Squids: for clients that know it, for HTTP, for TLS."""
 RULE = "no%20messengers"
@@ -124,15 +118,6 @@ class Log:
 @pytest.fixture
 def log(squids: dict[str, Squid], mode: str) -> Log:
     return Log(squids[mode])
-
-
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
-def rules(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Rules]:
-    backend: Backend = request.param
-    if backend.missing:
-        pytest.skip(f"missing: {backend.missing}")
-    yield Rules(lab, backend)
-    backend.flush(lab.router)
 
 
 @pytest.fixture(scope="module")
