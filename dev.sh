@@ -1,8 +1,9 @@
 #!/bin/sh
 # sh dev.sh run     starts a Squid that asks squid-imhelper, on 127.0.0.1:3128 or the next free port, until Ctrl-C
 # sh dev.sh test    runs ruff, mypy and every test; further words go to pytest
+# sh dev.sh bench   runs the benchmarks and refreshes benchmarks/README.md; bench-check only looks whether answers are right
 #
-# Both install what is missing first: with root from Debian's packages, and the package with its dependencies into a
+# All of them install what is missing first: with root from Debian's packages, and the package with its dependencies into a
 # virtual environment: below /opt with root, so that the user `proxy`, as whom Squid starts helpers, can read it; .venv else.
 set -eu
 umask 022
@@ -185,8 +186,27 @@ run_tests() {
     "$environment/bin/pytest" "$@"
 }
 
+run_benchmarks() {
+    if is_root; then environment=/opt/squid-imhelper-bench; else environment=.venv; fi
+    find_squid
+    missing=
+    [ -n "$squid" ] || missing="$missing squid-openssl"
+    for pair in squidGuard:squidguard gcc:gcc ip:iproute2; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%:*}" > /dev/null || missing="$missing ${pair#*:}"
+    done
+    [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+    [ -n "$(find /usr/lib -name 'libfaketime.so.1' 2> /dev/null)" ] || missing="$missing libfaketime"
+    # shellcheck disable=SC2086  # words are words
+    if [ -n "$missing" ] && is_root; then install_packages $missing; fi
+    find_python
+    install_package "$environment" .
+    "$environment/bin/python" -m benchmarks "$@"
+}
+
 case "${1-}" in
     run) run ;;
+    bench) shift; run_benchmarks "$@" ;;
+    bench-check) shift; run_benchmarks --check "$@" ;;
     test) shift; run_tests "$@" ;;
-    *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

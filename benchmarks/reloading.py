@@ -44,7 +44,7 @@ def write_domains(folder: Path, count: int) -> None:
 
 def compile_policy(policy: Path, program: Path) -> None:
     """Writes the program of a policy."""
-    command = [sys.executable, "-m", "squid_imhelper", "compile", "--policy", policy, "-o", program]
+    command: list[str | Path] = [sys.executable, "-m", "squid_imhelper", "compile", "--policy", policy, "-o", program]
     subprocess.run(command, check=True)  # noqa: S603  # our own program
 
 
@@ -71,7 +71,7 @@ def helper(policy: str | Path) -> Iterator[Peer]:
     """Starts a helper."""
     ours, its = socket.socketpair()
     command = [sys.executable, "-m", "squid_imhelper", "acl", "--no-channel-id", "--policy", str(policy)]
-    with subprocess.Popen(command, stdin=its, stdout=its, stderr=subprocess.DEVNULL):  # noqa: S603  # our own program
+    with subprocess.Popen(command, stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL):  # noqa: S603  # our own program
         its.close()
         peer = Peer(ours)
         yield peer

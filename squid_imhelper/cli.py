@@ -9,12 +9,11 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from squid_imhelper import __version__
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.model import BUILT_IN
 from squid_imhelper.base.urls import normalise_address
 from squid_imhelper.commands import (
     run_check,
@@ -24,16 +23,15 @@ from squid_imhelper.commands import (
     run_services,
     run_squid_conf,
 )
-from squid_imhelper.helper.starting import HELPERS, start_helper
-from squid_imhelper.loading import DEFAULT_POLICY
+from squid_imhelper.helper.options import OPTIONS, POLICY, Given, Option, is_helper, not_empty
+from squid_imhelper.helper.starting import start_helper
 from squid_imhelper.replaying import run_replay
-from squid_imhelper.squid.wire import ACL, REWRITE
 
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
-_SHORTEST_PERIOD: Final = 1
-_LONGEST_PERIOD: Final = 3600
 _MOST_JOBS: Final = 256
+
+_HELPERS: Final = {"acl": "external ACL helper on stdin and stdout", "rewrite": "URL rewriter on stdin and stdout"}
 
 
 class UsageError(ImhelperError):
@@ -57,16 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     policy = _Parser(add_help=False)
-    policy.add_argument(
-        "--policy",
-        metavar="FILE",
-        type=_not_empty,
-        help=f"a policy, a compiled program, or the word {BUILT_IN} (default: {DEFAULT_POLICY}; without that, "
-        f"{BUILT_IN}, but for the helpers)",
-    )
-    helper = _helper_options(policy)
-    _acl_options(commands.add_parser("acl", parents=[helper], help="external ACL helper on stdin and stdout"))
-    _rewrite_options(commands.add_parser("rewrite", parents=[helper], help="URL rewriter on stdin and stdout"))
+    _add_option(policy, POLICY)
+    for name, text in _HELPERS.items():
+        helper = commands.add_parser(name, help=text)
+        for option in OPTIONS[name]:
+            _add_option(helper, option)
     _check_options(commands.add_parser("check", parents=[policy], help="what would be decided about a URL, and why"))
     _replay_options(commands.add_parser("replay", parents=[policy], help="what would be decided about recorded logs"))
     _compile_options(commands.add_parser("compile", parents=[policy], help="policy, catalogue and lists in one file"))
@@ -77,39 +70,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _helper_options(policy: _Parser) -> _Parser:
-    helper = _Parser(add_help=False, parents=[policy])
-    helper.add_argument("--no-channel-id", action="store_true", help="squid.conf has concurrency=0, or none for an ACL")
-    helper.add_argument(
-        "--on-error",
-        choices=("allow", "block"),
-        help="the answer where none can be found (default: the policy's, or allow)",
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    text = option.help.replace("%", "%%")
+    if option.is_flag:
+        parser.add_argument(option.name, dest=option.field, action="store_true", help=text)
+        return
+    parser.add_argument(
+        option.name,
+        dest=option.field,
+        metavar=option.metavar or None,
+        choices=option.choices or None,
+        nargs="+" if option.many else None,
+        type=_argument(option.read),
+        default=Given._field_defaults[option.field],
+        help=text,
     )
-    helper.add_argument(
-        "--audit", metavar="FILE", default="", help="append a JSON line for each block and monitor, or syslog:"
-    )
-    helper.add_argument("--metrics", metavar="FILE", default="", help="write counters there, for Prometheus")
-    helper.add_argument(
-        "--metrics-period", metavar="SECONDS", type=_seconds, default=15.0, help="how often (default: %(default)s)"
-    )
-    helper.add_argument("--dry-run", action="store_true", help="block nothing; tag= and log= show what would have been")
-    return helper
-
-
-def _acl_options(acl: argparse.ArgumentParser) -> None:
-    layout = f"the FORMAT of external_acl_type (default: {ACL.default_layout})"
-    acl.add_argument("--format", nargs="+", metavar="TOKEN", help=layout.replace("%", "%%"))
-    acl.add_argument("--intercepted", action="store_true", help="%%>la and %%>lp are the destination")
-
-
-def _rewrite_options(rewrite: argparse.ArgumentParser) -> None:
-    layout = f"url_rewrite_extras (default: {REWRITE.default_layout})"
-    rewrite.add_argument("--extras", nargs="+", metavar="TOKEN", help=layout.replace("%", "%%"))
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
     check.add_argument("urls", nargs="+", metavar="URL", help="a URL, host:port with --method CONNECT, or - for stdin")
-    check.add_argument("--client", metavar="IP", type=_address, help="the client's address (default: unknown)")
+    check.add_argument(
+        "--client", metavar="IP", type=_argument(_address), help="the client's address (default: unknown)"
+    )
     check.add_argument("--user", metavar="NAME", help="the name that Squid knows (default: unknown)")
     check.add_argument("--at", metavar="TIME", help="when, in ISO 8601 (default: now)")
     check.add_argument("--user-agent", metavar="UA", help="the User-Agent header (default: unknown)")
@@ -125,7 +107,9 @@ def _check_options(check: argparse.ArgumentParser) -> None:
 def _replay_options(replay: argparse.ArgumentParser) -> None:
     formats = "squid, combined, common, json, tsv, or the definition of a logformat (default: told by the first lines)"
     replay.add_argument("logs", nargs="+", metavar="LOG", help="plain, .gz, .bz2, .xz or .zst, or - for stdin")
-    replay.add_argument("--against", metavar="FILE", type=_not_empty, help="the policy in force: what would change?")
+    replay.add_argument(
+        "--against", metavar="FILE", type=_argument(not_empty), help="the policy in force: what would change?"
+    )
     replay.add_argument("--log-format", metavar="FORMAT", help=formats)
     replay.add_argument(
         "--with",
@@ -135,8 +119,12 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
         help=("what would be seen: a rewriter sees no user agent and no content type (default: acl)"),
     )
     replay.add_argument("--json", action="store_true", help="one JSON object")
-    replay.add_argument("--html", metavar="FILE", type=_not_empty, help="write a report to look at, in one file")
-    replay.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="processes (default: %(default)s)")
+    replay.add_argument(
+        "--html", metavar="FILE", type=_argument(not_empty), help="write a report to look at, in one file"
+    )
+    replay.add_argument(
+        "--jobs", metavar="N", type=_argument(_jobs), default=1, help="processes (default: %(default)s)"
+    )
     replay.add_argument("--follow", action="store_true", help="go on with what is added to the last log, until Ctrl-C")
     replay.set_defaults(run=run_replay)
 
@@ -179,12 +167,23 @@ def _squid_conf_options(conf: argparse.ArgumentParser) -> None:
     conf.add_argument(
         "--tls-cert",
         metavar="PEM",
-        type=_not_empty,
+        type=_argument(not_empty),
         help="certificate and key for the port that intercepts TLS, which it does not open without",
     )
     version_help = "(default: that of the Squid found here, or 5)"
     conf.add_argument("--squid-version", type=int, choices=(5, 6, 7), help=version_help)
     conf.set_defaults(run=run_squid_conf)
+
+
+def parse_helper(arguments: list[str]) -> Given:
+    """Reads a helper's command line, however it is spelt.
+
+    Raises:
+        UsageError: it cannot be understood.
+        SystemExit: it asks for help, which is printed.
+    """
+    given = vars(build_parser().parse_args(arguments))
+    return Given(**{field: value for field, value in given.items() if field in Given._fields})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,8 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if _is_helper(arguments):
-        return start_helper(arguments, build_parser().parse_args)
+    if is_helper(arguments):
+        return start_helper(arguments, parse_helper)
     if sys.stdout is None:
         raise ImhelperError("stdout is closed")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack a character
@@ -221,14 +220,6 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
 
 
-def _is_helper(arguments: list[str]) -> bool:
-    """Whether Squid means to start a helper, however wrong the rest may be; its help is for people."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    if command not in HELPERS and arguments[:1] and arguments[0].startswith("-"):
-        command = next((word for word in arguments if word in HELPERS), "")
-    return command in HELPERS and arguments[1:] not in (["-h"], ["--help"])
-
-
 def _complain(text: str) -> None:
     if sys.stderr is not None:  # print() would take stdout instead
         print(f"squid-imhelper: {text}", file=sys.stderr)
@@ -239,31 +230,27 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Returns what reads a word for argparse, which shows the sentence of no other error."""
+
+    def read_word(word: str) -> Any:
+        try:
+            return read(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read_word
+
+
 def _address(text: str) -> str:
     address = normalise_address(text)
     if address is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no IP address")
+        raise ValueError(f"'{text}' is no IP address")
     return address
-
-
-def _not_empty(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty")
-    return text
 
 
 def _jobs(text: str) -> int:
     jobs = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
     if not 1 <= jobs <= _MOST_JOBS:
-        raise argparse.ArgumentTypeError(f"1 to {_MOST_JOBS} processes")
+        raise ValueError(f"1 to {_MOST_JOBS} processes")
     return jobs
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds") from None
-    if not _SHORTEST_PERIOD <= seconds <= _LONGEST_PERIOD:
-        raise argparse.ArgumentTypeError(f"{_SHORTEST_PERIOD} to {_LONGEST_PERIOD} seconds")
-    return seconds

@@ -4,9 +4,9 @@ What reads sources is imported when it is needed only: the process that Squid st
 a compiled program, or has a child compile one.
 """
 
+import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.model import BUILT_IN
@@ -15,9 +15,11 @@ from squid_imhelper.matching.program import Program
 from squid_imhelper.matching.programfile import is_program, verify_program
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from squid_imhelper.sources.policy import ReadPolicy
 
-DEFAULT_POLICY: Final = Path("/etc/squid-imhelper/policy.toml")
+DEFAULT_POLICY: Final = "/etc/squid-imhelper/policy.toml"
 
 
 def load_engine(policy: str | None, warn: Callable[[str], None]) -> Engine:
@@ -29,8 +31,8 @@ def load_engine(policy: str | None, warn: Callable[[str], None]) -> Engine:
         ImhelperError: the policy cannot be used.
     """
     name = policy_name(policy)
-    if name != BUILT_IN and is_program(Path(name)):
-        return Engine(verify_program(Path(name)))
+    if name != BUILT_IN and is_program(name):
+        return Engine(verify_program(name))
     return Engine(build_program(name, warn))
 
 
@@ -40,6 +42,8 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
     Raises:
         ImhelperError: the policy cannot be used.
     """
+    from pathlib import Path
+
     from squid_imhelper.sources.catalogue import load_catalogue
     from squid_imhelper.sources.compiler import compile_policy
     from squid_imhelper.sources.policy import built_in_policy, read_policy
@@ -55,7 +59,7 @@ def build_program(name: str, warn: Callable[[str], None]) -> Program:
     return program
 
 
-def read_checked_policy(path: Path, warn: Callable[[str], None]) -> "ReadPolicy":
+def read_checked_policy(path: "Path", warn: Callable[[str], None]) -> "ReadPolicy":
     """Reads a policy file that is to be used, and holds it to its own expectations.
 
     Raises:
@@ -85,12 +89,9 @@ def policy_name(policy: str | None) -> str:
     """What `--policy` stands for when it is not given."""
     if policy is not None:
         return policy
-    return str(DEFAULT_POLICY) if default_exists() else BUILT_IN
+    return DEFAULT_POLICY if default_exists() else BUILT_IN
 
 
 def default_exists() -> bool:
     """Whether there is a policy in the default place, as far as one is allowed to know."""
-    try:
-        return DEFAULT_POLICY.exists()
-    except OSError:
-        return False
+    return os.path.exists(DEFAULT_POLICY)  # noqa: PTH110  # without pathlib, for the sake of the helper's start

@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -131,6 +130,66 @@ def questions(draw: st.DrawFn) -> tuple[str, Circumstances]:
 times = st.integers(-8, 8).map(lambda n: NOON + n * DAY / 8)
 
 
+# ---- policies for a helper that remembers what it has answered ------------------------------------------------------
+
+MORE_SITES = {
+    **SITES,
+    **{
+        own.name: own
+        for own in (
+            SiteList("mixed", domains=("com", "probe.invalid"), ports=(443, 5190), urls=("nobody.test/aaaaaaa",)),
+            SiteList("hosts", hosts=("example.org", "server1", "149.154.167.99"), ports=(8443,)),
+            SiteList("chat", regex=(r"chat[0-9]", r"/x/y$")),
+            SiteList("digit", regex=(r"[0-9]$",)),
+            SiteList("escaped", regex=(r"a'b|c%3E",), domains=("test",)),
+        )
+    },
+}
+_UNSEARCHED = [name for name, own in MORE_SITES.items() if not own.regex]
+_WITHOUT_URLS = [name for name in _UNSEARCHED if not MORE_SITES[name].urls]
+TEXTS = (
+    "", "", "", "blocked", "{service_name}: {service}, {rule}", "{host} <b>", "{time}", "{client} {host}", "{url}",
+    "{service_name} {time}", "{rule}" * 99, "a" * 3000 + "{host}",
+)  # fmt: skip
+REDIRECTS = ("", "", *(f"http://blocked.invalid/?x={{{name}}}" for name in ("url", "host", "time", "client", "rule")))
+
+
+_LAST_RULES = (
+    [],
+    [Rule("all", "block", services=frozenset(CATALOGUE.services), include=frozenset(FLAGS), line=9)],
+    [Rule("rest", "block", line=9)],
+)
+
+
+@st.composite
+def _remembered_rules(draw: st.DrawFn, number: int, lists: list[str]) -> Rule:
+    """Rules that speak up, and now and then ask for one thing only."""
+    rule = draw(rules(number))
+    if draw(st.integers(0, 2)):
+        only = draw(some(["clients", "users", "services", "user_agents", "sites"]))
+        rule = Rule(rule.name, rule.action, line=number)._replace(**{name: getattr(rule, name) for name in only})
+    return rule._replace(
+        sites=draw(some(lists)) if rule.sites else None,
+        except_sites=draw(st.one_of(st.just(()), st.just(()), some(lists))),
+        message=draw(st.sampled_from(TEXTS)),
+        redirect=draw(st.sampled_from(REDIRECTS)),
+    )
+
+
+@st.composite
+def helper_policies(draw: st.DrawFn) -> Policy:
+    """Policies whose answers show what they may, with expressions and URL lists in some of them only."""
+    policy = draw(policies())
+    lists = draw(st.sampled_from([list(MORE_SITES), _UNSEARCHED, _WITHOUT_URLS, _WITHOUT_URLS]))
+    several = [draw(_remembered_rules(number, lists)) for number in range(1, draw(st.integers(1, 4)) + 1)]
+    several += draw(st.sampled_from(_LAST_RULES))
+    response = policy.response._replace(
+        message=draw(st.sampled_from(TEXTS)), connect=draw(st.sampled_from(["", "blocked.invalid:443"]))
+    )
+    response = response._replace(dry_run=draw(st.integers(0, 5)) == 5)
+    return policy._replace(rules=tuple(several), response=response, sites=MORE_SITES)
+
+
 # ---- policies for a firewall, and packets near the edges of what they name ------------------------------------------
 
 FIREWALL_SERVICES = (
@@ -196,8 +255,8 @@ def firewall_rules(draw: st.DrawFn, number: int) -> Rule:
 def _without_contradiction(drawn: FirewallSettings) -> FirewallSettings:
     """What needs an interface that is not said is not asked for."""
     if not drawn.lan:
-        drawn = replace(drawn, default="accept", intercept="no")
-    return drawn if drawn.wan else replace(drawn, masquerade=False)
+        drawn = drawn._replace(default="accept", intercept="no")
+    return drawn if drawn.wan else drawn._replace(masquerade=False)
 
 
 firewall_settings = st.builds(

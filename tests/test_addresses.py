@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squid_imhelper.base.addresses import as_number, embedded_ipv4, merge, parse_interval, parse_network, parse_ports
+from squid_imhelper.base.addresses import (
+    as_number,
+    embedded_ipv4,
+    leading_bits,
+    merge,
+    parse_interval,
+    parse_network,
+    parse_ports,
+)
 
 
 def interval(first, last):
@@ -207,3 +215,36 @@ def test_an_address_is_a_number(address, expected):
 )
 def test_an_ipv4_address_inside_of_an_ipv6_address_is_found(address: str, expected: str) -> None:
     assert embedded_ipv4(address) == expected
+
+
+ALMOST_ADDRESSES = st.one_of(
+    st.ip_addresses().map(str),
+    st.ip_addresses(v=6).map(lambda address: address.exploded),
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{0,4}){2,4}", fullmatch=True),
+    st.from_regex(r"[0-9a-fA-F:.%]{1,12}", fullmatch=True),
+    st.text("0123456789.:\u0663\u00b2 +-_", max_size=12),
+)
+
+
+@given(ALMOST_ADDRESSES)
+def test_numbers_are_those_that_python_reads(text):
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        assert as_number(text) == (0, 0)
+    else:
+        assert as_number(text) == (parsed.version, int(parsed))
+
+
+@given(st.ip_addresses(), st.integers(0, 128), st.booleans())
+def test_leading_bits_are_those_of_the_network(address, length, exploded):
+    network = ipaddress.ip_network((address, min(length, address.max_prefixlen)), strict=False)
+    bits = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+    assert leading_bits(network.exploded if exploded else str(network)) == (network.version, network.prefixlen, bits)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/255.0.0.0", "10.0.0.1", "::ffff:10.0.0.0/120", "1::/16", "::/0"])
+def test_leading_bits_of_other_spellings(text):
+    network = ipaddress.ip_network(text)
+    bits = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+    assert leading_bits(text) == (network.version, network.prefixlen, bits)

@@ -28,7 +28,7 @@ CASES = [
 
 @pytest.mark.parametrize(("changes", "expected"), CASES)
 def test_what_is_closed(changes: dict[str, str], expected: list[tuple[str, list[int]]]) -> None:
-    plan = replace(PLAN, settings=replace(FirewallSettings(), **changes))  # type: ignore[arg-type]
+    plan = replace(PLAN, settings=FirewallSettings()._replace(**changes))  # type: ignore[arg-type]
     found = list(ways_around(plan))
     assert [(way.destination.protocol, list(each_port(way.destination.ports))) for way in found] == expected
     assert len({way.title for way in found}) == len(found)

@@ -142,11 +142,11 @@ class Batch:
     def __init__(self, events: list[str]) -> None:
         self._events = events
 
-    def answer_all(self, lines: list[bytes]) -> bytes:
-        if lines:
+    def answer_all(self, block: bytes) -> bytes:
+        if block:
             signal.raise_signal(HUP)
             self._events.append("answered")
-        return b"1 ERR\n" * len(lines)
+        return b"1 ERR\n" * block.count(b"\n")
 
     def write_audit(self) -> None:
         self._events.append("logged")

@@ -152,7 +152,8 @@ def test_what_was_counted_can_be_read(
     decisions: dict[tuple[str, str | None, str | None], int], errors: dict[str, int], requests: int
 ) -> None:
     counters = Counters()
-    counters.decisions.update(decisions)
+    for decision, count in decisions.items():
+        counters.decisions_of(*decision)[0] += count
     counters.errors.update(errors)
     counters.requests = counters.audit_lost = requests
     counters.policy_loaded = 1.8e9 + 0.25
@@ -180,7 +181,7 @@ def test_what_has_not_happened_yet_is_a_zero() -> None:
 
 def test_bytes_that_are_no_text_do_not_break_the_text() -> None:
     counters = Counters()
-    counters.decisions["block", None, "\udcff"] += 1
+    counters.decisions_of("block", None, "\udcff")[0] += 1
     text = render([counters.series(1)])
     assert parse(text.encode("utf-8").decode("utf-8"))
 
@@ -224,7 +225,7 @@ def bucket(samples: dict[tuple[str, Labels], float], bound: float) -> float:
 def test_a_summary_is_the_text_without_its_buckets() -> None:
     counters = Counters()
     counters.batch(3, 0.5)
-    counters.decisions["block", "whatsapp", HOSTILE] += 1
+    counters.decisions_of("block", "whatsapp", HOSTILE)[0] += 1
     lines = counters.summary(7).splitlines()
     assert 'requests_total{pid="7"} 3' in lines
     assert 'request_seconds_sum{pid="7"} 0.5' in lines
@@ -234,7 +235,7 @@ def test_a_summary_is_the_text_without_its_buckets() -> None:
 def test_every_line_of_a_summary_is_a_sample() -> None:
     """Whatever a rule is called: it is written to a log."""
     counters = Counters()
-    counters.decisions["block", "whatsapp", HOSTILE] += 1
+    counters.decisions_of("block", "whatsapp", HOSTILE)[0] += 1
     assert all(_SAMPLE.fullmatch(line) for line in counters.summary(7).split("\n"))
 
 
@@ -262,7 +263,7 @@ def dead_pid() -> int:
 def series_of(pid: int, requests: int, rule: str = "r") -> dict[str, list[str]]:
     counters = Counters()
     counters.batch(requests, 0.1)
-    counters.decisions["block", "whatsapp", rule] += 1
+    counters.decisions_of("block", "whatsapp", rule)[0] += 1
     counters.errors["protocol"] += 2
     return counters.series(pid)
 
@@ -428,7 +429,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 while counters.requests < int(sys.argv[2]):
     counters.batch(1, 0.001)
-    counters.decisions["block", "whatsapp", f"rule {counters.requests % 7}"] += 1
+    counters.decisions_of("block", "whatsapp", f"rule {counters.requests % 7}")[0] += 1
     file.write()
 print("done", flush=True)
 for line in sys.stdin:

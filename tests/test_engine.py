@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -182,7 +181,7 @@ def test_without_a_rule_that_holds_it_is_allowed_and_still_known() -> None:
 def test_a_time_zone_that_this_machine_does_not_know_is_told_before_anything_is_decided() -> None:
     """And not with the first request, when the engine has taken the place of another one."""
     program = compile_policy(Policy("p", (Rule("r", "block"),)), CATALOGUE)
-    broken = replace(program, schedules={"s": Schedule("s", "Nowhere/Land", ((0, 60),))})
+    broken = program._replace(schedules={"s": Schedule("s", "Nowhere/Land", ((0, 60),))})
     with pytest.raises(ImhelperError, match="unknown time zone"):
         Engine(broken)
 
@@ -1026,7 +1025,7 @@ def test_a_rule_asked_for_by_itself_holds_where_it_would_decide_alone(
 def test_a_rule_asked_for_by_itself_holds_at_its_time_only(text: str, holds: bool) -> None:
     rule = Rule("r", "block", schedules=("office",))
     assert (timed(rule, office=OFFICE).holds(rule, PLAIN, at(text)) is not None) is holds
-    assert timed(rule, office=OFFICE).holds(replace(rule, start=at("2026-11-24T00:00")), PLAIN, at(text)) is None
+    assert timed(rule, office=OFFICE).holds(rule._replace(start=at("2026-11-24T00:00")), PLAIN, at(text)) is None
 
 
 def test_whether_a_request_goes_to_the_block_page() -> None:

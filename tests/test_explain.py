@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -378,7 +377,7 @@ def test_a_rule_alone_holds_when_no_condition_of_it_fails(policy: Policy, questi
     request = request_of(explanation)
     open_target = Engine(program).is_open(request)
     for verdict in explanation.rules:
-        decision = Engine(replace(program, rules=(verdict.rule,))).decide(request, now)
+        decision = Engine(program._replace(rules=(verdict.rule,))).decide(request, now)
         assert open_target or (decision.rule == verdict.rule.name) == (not verdict.failed)
 
 
@@ -391,8 +390,8 @@ def test_every_remedy_changes_the_outcome(policy: Policy, question: Question, no
     for remedy in explanation.remedies:
         variant = remedy.variant
         lists = {**policy.sites, **{name: SiteList(name) for name in variant.sites}}
-        program = compile_policy(replace(policy, rules=variant.rules, sites=lists), CATALOGUE)
-        program = replace(program, sites={**program.sites, **variant.sites})
+        program = compile_policy(policy._replace(rules=variant.rules, sites=lists), CATALOGUE)
+        program = program._replace(sites={**program.sites, **variant.sites})
         decision = Engine(program).decide(variant.request, variant.now)
         assert decision == remedy.decision
         assert (decision.action == "block") is not blocked

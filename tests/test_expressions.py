@@ -409,7 +409,7 @@ class SpiedPattern:
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     spy = Spy()
-    monkeypatch.setattr(expressions_module, "regex", spy)
+    monkeypatch.setattr(regex, "compile", spy.compile)
     return spy
 
 

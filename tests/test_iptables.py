@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,8 +82,8 @@ def test_a_packet_is_blocked_if_and_only_if_the_policy_surely_blocks_it(
 def test_where_all_else_is_dropped_only_what_is_allowed_by_name_and_dns_pass(
     policy: Policy, several: list[Packet]
 ) -> None:
-    quiet = replace(policy.firewall, lan=LAN, default="drop", quic="allow", encrypted_dns="allow", calls="allow")
-    policy = replace(policy, firewall=quiet)
+    quiet = policy.firewall._replace(lan=LAN, default="drop", quic="allow", encrypted_dns="allow", calls="allow")
+    policy = policy._replace(firewall=quiet)
     plan = plan_firewall(policy, CATALOGUE, MAX_LOG_PREFIX)
     assume(not plan.refusals)
     tables = {family: read_restore(render(plan, family)) for family in FAMILIES}
@@ -98,8 +97,8 @@ def test_where_all_else_is_dropped_only_what_is_allowed_by_name_and_dns_pass(
 @ARBITRARY
 def test_an_exempt_client_is_neither_blocked_nor_refused(policy: Policy, packet: Packet, chains_only: bool) -> None:
     exempt = Rule("exempt", "allow", clients=(parse_interval(packet.source)[0],))
-    free = replace(policy.firewall, intercept_exempt=False, default="accept")
-    policy = replace(policy, rules=(exempt, *policy.rules), firewall=free)
+    free = policy.firewall._replace(intercept_exempt=False, default="accept")
+    policy = policy._replace(rules=(exempt, *policy.rules), firewall=free)
     plan = plan_firewall(policy, CATALOGUE, MAX_LOG_PREFIX)
     assume(not plan.refusals)
     tables = read_restore(render(plan, 4 if packet.family == 4 else 6, chains_only=chains_only))
@@ -115,7 +114,7 @@ def test_a_rule_for_nobody_changes_no_packet(policy: Policy, packet: Packet, act
     """Above all it is no rule for everybody."""
     assume(not plan_firewall(policy, CATALOGUE, MAX_LOG_PREFIX).refusals)
     nobody = Rule("nobody", action, clients=(), services=ALL)
-    assert sent(packet, replace(policy, rules=(nobody, *policy.rules))) == sent(packet, policy)
+    assert sent(packet, policy._replace(rules=(nobody, *policy.rules))) == sent(packet, policy)
 
 
 @given(policy=firewall_policies(), chains_only=st.booleans(), family=st.sampled_from(FAMILIES))
@@ -138,9 +137,9 @@ def test_only_our_own_chains_are_written_without_the_others(policy: Policy, chai
 
 # ---- one sentence, one row ------------------------------------------------------------------------------------------
 
-DROP = replace(WIRES, default="drop", admin_ports=(22, 8000))
-REDIRECT = replace(WIRES, intercept="redirect")
-TPROXY = replace(WIRES, intercept="tproxy")
+DROP = WIRES._replace(default="drop", admin_ports=(22, 8000))
+REDIRECT = WIRES._replace(intercept="redirect")
+TPROXY = WIRES._replace(intercept="tproxy")
 FORWARDED = [
     pytest.param(MSN, WIRES, "DROP", id="native-port"),
     pytest.param(MSN_6, WIRES, "DROP", id="native-port-6"),
@@ -149,8 +148,8 @@ FORWARDED = [
     pytest.param(MSN._replace(came_by=WAN, leaves_by=LAN), WIRES, "ACCEPT", id="from-outside"),
     pytest.param(MSN._replace(direction="REPLY"), FirewallSettings(), "ACCEPT", id="answer-without-interfaces"),
     pytest.param(MSN, FirewallSettings(), "DROP", id="question-without-interfaces"),
-    pytest.param(MSN, replace(WIRES, reject=True), "REJECT", id="reject"),
-    pytest.param(MSN._replace(protocol="udp", port=8000), replace(WIRES, reject=True), "REJECT", id="reject-udp"),
+    pytest.param(MSN, WIRES._replace(reject=True), "REJECT", id="reject"),
+    pytest.param(MSN._replace(protocol="udp", port=8000), WIRES._replace(reject=True), "REJECT", id="reject-udp"),
     pytest.param(WEB, WIRES, "ACCEPT", id="web"),
     pytest.param(WEB, DROP, "DROP", id="web-and-drop"),
     pytest.param(WEB._replace(**EXEMPT), DROP, "ACCEPT", id="exempt-and-drop"),
@@ -170,43 +169,43 @@ FORWARDED = [
     pytest.param(
         WEB_6._replace(over=True, protocol="ipv6-icmp", flag="128"), WIRES, "DROP", id="too-many-pings-6"
     ),
-    pytest.param(WEB._replace(over=True), replace(WIRES, limits=Limits(0, 0, 0)), "ACCEPT", id="no-limit"),
+    pytest.param(WEB._replace(over=True), WIRES._replace(limits=Limits(0, 0, 0)), "ACCEPT", id="no-limit"),
     pytest.param(WEB._replace(protocol="udp"), WIRES, "ACCEPT", id="quic"),
-    pytest.param(WEB._replace(protocol="udp"), replace(WIRES, quic="reject"), "REJECT", id="quic-rejected"),
+    pytest.param(WEB._replace(protocol="udp"), WIRES._replace(quic="reject"), "REJECT", id="quic-rejected"),
     pytest.param(WEB._replace(protocol="udp"), REDIRECT, "REJECT", id="quic-and-redirect"),
     pytest.param(WEB_6._replace(protocol="udp"), TPROXY, "REJECT", id="quic-and-tproxy"),
-    pytest.param(WEB._replace(protocol="udp"), replace(TPROXY, quic="allow"), "ACCEPT", id="quic-allowed"),
+    pytest.param(WEB._replace(protocol="udp"), TPROXY._replace(quic="allow"), "ACCEPT", id="quic-allowed"),
     pytest.param(WEB._replace(protocol="udp", **EXEMPT), REDIRECT, "ACCEPT", id="quic-of-the-exempt"),
     pytest.param(
         WEB._replace(protocol="udp", **EXEMPT),
-        replace(REDIRECT, intercept_exempt=True),
+        REDIRECT._replace(intercept_exempt=True),
         "REJECT",
         id="quic-of-the-exempt-who-are-intercepted",
     ),
     pytest.param(
         WEB._replace(port=853, **EXEMPT),
-        replace(REDIRECT, intercept_exempt=True, encrypted_dns="reject"),
+        REDIRECT._replace(intercept_exempt=True, encrypted_dns="reject"),
         "ACCEPT",
         id="dot-of-the-exempt-who-are-intercepted",
     ),
-    pytest.param(WEB._replace(port=853), replace(WIRES, encrypted_dns="reject"), "REJECT", id="dot"),
+    pytest.param(WEB._replace(port=853), WIRES._replace(encrypted_dns="reject"), "REJECT", id="dot"),
     pytest.param(
-        WEB._replace(port=853, protocol="udp"), replace(WIRES, encrypted_dns="reject"), "REJECT", id="doq"
+        WEB._replace(port=853, protocol="udp"), WIRES._replace(encrypted_dns="reject"), "REJECT", id="doq"
     ),
     pytest.param(
-        WEB._replace(destination="1.1.1.1"), replace(WIRES, encrypted_dns="reject"), "REJECT", id="doh"
+        WEB._replace(destination="1.1.1.1"), WIRES._replace(encrypted_dns="reject"), "REJECT", id="doh"
     ),
     pytest.param(
         WEB_6._replace(destination="2606:4700:4700::1111", protocol="udp"),
-        replace(WIRES, encrypted_dns="reject"),
+        WIRES._replace(encrypted_dns="reject"),
         "REJECT",
         id="doh3-6",
     ),
     pytest.param(WEB._replace(destination="1.1.1.1"), WIRES, "ACCEPT", id="doh-allowed"),
-    pytest.param(WEB, replace(WIRES, encrypted_dns="reject"), "ACCEPT", id="web-and-no-doh"),
-    pytest.param(WEB._replace(port=3478, protocol="udp"), replace(WIRES, calls="reject"), "REJECT", id="stun"),
-    pytest.param(WEB._replace(port=5349), replace(WIRES, calls="reject"), "REJECT", id="turns"),
-    pytest.param(WEB._replace(port=19309, protocol="udp"), replace(WIRES, calls="reject"), "REJECT", id="meet"),
+    pytest.param(WEB, WIRES._replace(encrypted_dns="reject"), "ACCEPT", id="web-and-no-doh"),
+    pytest.param(WEB._replace(port=3478, protocol="udp"), WIRES._replace(calls="reject"), "REJECT", id="stun"),
+    pytest.param(WEB._replace(port=5349), WIRES._replace(calls="reject"), "REJECT", id="turns"),
+    pytest.param(WEB._replace(port=19309, protocol="udp"), WIRES._replace(calls="reject"), "REJECT", id="meet"),
     pytest.param(WEB._replace(port=3478, protocol="udp"), WIRES, "ACCEPT", id="calls"),
 ]  # fmt: skip
 
@@ -230,7 +229,7 @@ TOLD = [
     pytest.param(WEB._replace(**HERE, port=40000), WIRES, "ACCEPT", id="anything-accepted"),
     pytest.param(WEB._replace(**HERE, port=3128), DROP, "ACCEPT", id="proxy"),
     pytest.param(WEB_6._replace(**HERE_6, port=3128), DROP, "ACCEPT", id="proxy-6"),
-    pytest.param(WEB._replace(**HERE, port=8080), replace(DROP, proxy_ports=(3128, 8080)), "ACCEPT", id="proxy-two"),
+    pytest.param(WEB._replace(**HERE, port=8080), DROP._replace(proxy_ports=(3128, 8080)), "ACCEPT", id="proxy-two"),
     pytest.param(WEB._replace(**{**HERE, "came_by": WAN}, port=3128), DROP, "DROP", id="proxy-from-outside"),
     pytest.param(WEB._replace(**HERE, port=22), DROP, "ACCEPT", id="admin"),
     pytest.param(WEB_6._replace(**HERE_6, port=8000), DROP, "ACCEPT", id="admin-6"),
@@ -254,13 +253,13 @@ TOLD = [
     pytest.param(WEB._replace(**HERE, port=3130, state="DNAT"), REDIRECT, "ACCEPT", id="intercept-port"),
     pytest.param(
         WEB._replace(**HERE, port=3130, state="DNAT"),
-        replace(REDIRECT, default="drop"),
+        REDIRECT._replace(default="drop"),
         "ACCEPT",
         id="intercept-and-drop",
     ),
     pytest.param(WEB._replace(**HERE, port=3129), TPROXY, "DROP", id="tproxy-port-spoken-to"),
-    pytest.param(WEB._replace(mark=0x100), replace(TPROXY, default="drop"), "ACCEPT", id="tproxy-and-drop"),
-    pytest.param(WEB, replace(TPROXY, default="drop"), "DROP", id="tproxy-without-mark"),
+    pytest.param(WEB._replace(mark=0x100), TPROXY._replace(default="drop"), "ACCEPT", id="tproxy-and-drop"),
+    pytest.param(WEB, TPROXY._replace(default="drop"), "DROP", id="tproxy-without-mark"),
 ]  # fmt: skip
 
 
@@ -289,7 +288,7 @@ INTERCEPTED = [
 def test_what_is_intercepted(
     packet: Packet, changes: dict[str, object], expected: bool, firewall: FirewallSettings, table: str
 ) -> None:
-    policy = policy_of(BOSS, BLOCK, firewall=replace(firewall, **changes))  # type: ignore[arg-type]
+    policy = policy_of(BOSS, BLOCK, firewall=firewall._replace(**changes))  # type: ignore[arg-type]
     wanted = {"nat": "REDIRECT", "mangle": "TPROXY"}[table] if expected else "ACCEPT"
     assert verdict(packet, policy, "PREROUTING", table) == wanted
 
@@ -299,7 +298,7 @@ def test_what_a_rule_lets_through_goes_whatever_way() -> None:
     boss = (parse_interval("192.168.1.16")[0],)
     allow = Rule("a", "allow", clients=boss, services=frozenset({"telegram"}))
     block = Rule("b", "block", services=frozenset({"telegram"}))
-    policy = policy_of(allow, block, firewall=replace(WIRES, quic="reject", calls="reject"))
+    policy = policy_of(allow, block, firewall=WIRES._replace(quic="reject", calls="reject"))
     telegram = WEB._replace(destination="149.154.167.50", protocol="udp")
     for port in (443, 3478):
         assert verdict(telegram._replace(port=port, **EXEMPT), policy) == "ACCEPT"
@@ -310,12 +309,12 @@ def test_what_a_rule_lets_through_goes_whatever_way() -> None:
 def test_what_everybody_may_closes_no_less() -> None:
     """A last rule that allows the rest is the same as none."""
     block, rest, never = Rule("b", "block", services=frozenset({"aim"})), Rule("r", "allow"), Rule("n", "block")
-    policy = policy_of(block, rest, replace(never, services=frozenset({"telegram"})), firewall=REDIRECT)
+    policy = policy_of(block, rest, never._replace(services=frozenset({"telegram"})), firewall=REDIRECT)
     assert verdict(WEB._replace(protocol="udp"), policy) == "REJECT"
     assert verdict(WEB._replace(port=5190), policy) == "DROP"
     assert verdict(WEB._replace(destination="149.154.167.50"), policy) == "ACCEPT"
     assert verdict(WEB._replace(protocol="udp"), policy_of(block, rest)) == "ACCEPT"
-    monitored = sent(WEB._replace(protocol="udp"), policy_of(replace(rest, action="monitor"), firewall=REDIRECT))
+    monitored = sent(WEB._replace(protocol="udp"), policy_of(rest._replace(action="monitor"), firewall=REDIRECT))
     assert monitored == Journey("REJECT", "IMH-bypass", ("MONITOR > ",))
 
 
@@ -328,26 +327,26 @@ def test_what_belongs_to_a_connection_of_squids_is_handed_to_it() -> None:
 
 
 def test_masquerading_is_for_ipv4_and_what_leaves_by_the_wan() -> None:
-    policy = policy_of(BLOCK, firewall=replace(WIRES, masquerade=True))
+    policy = policy_of(BLOCK, firewall=WIRES._replace(masquerade=True))
     assert verdict(WEB, policy, "POSTROUTING", "nat") == "MASQUERADE"
     assert verdict(WEB._replace(leaves_by=LAN), policy, "POSTROUTING", "nat") == "ACCEPT"
     assert "nat" not in read_restore(render(planned(policy), 6))
 
 
 def test_a_drop_is_logged_with_the_prefix_of_the_service() -> None:
-    firewall = replace(WIRES, log_prefix=(("msn_messenger", "MESSENGER MSN > "),))
+    firewall = WIRES._replace(log_prefix=(("msn_messenger", "MESSENGER MSN > "),))
     assert sent(MSN, policy_of(BLOCK, firewall=firewall)) == Journey("DROP", "IMH-msn_messenger", ("MESSENGER MSN > ",))
     assert sent(MSN._replace(port=5050), policy_of(BLOCK)).logged == ("MESSENGER YAHOO > ",)
 
 
 def test_a_monitor_logs_what_is_new_and_lets_it_through() -> None:
-    policy = policy_of(replace(BLOCK, action="monitor"), BLOCK)
+    policy = policy_of(BLOCK._replace(action="monitor"), BLOCK)
     assert sent(MSN, policy) == Journey("ACCEPT", "", ("MESSENGER MSN > ",))
     assert sent(MSN._replace(state="ESTABLISHED"), policy) == Journey("ACCEPT", "FORWARD", ())
 
 
 def test_every_line_in_the_log_is_limited() -> None:
-    text = render(planned(policy_of(replace(BLOCK, action="monitor"), BLOCK)), 4)
+    text = render(planned(policy_of(BLOCK._replace(action="monitor"), BLOCK)), 4)
     lines = [line for line in text.split("\n") if "-j LOG" in line]
     assert lines
     assert [line for line in lines if "-m limit --limit 10/min --limit-burst 5 -j LOG" not in line] == []
@@ -358,14 +357,14 @@ def test_every_line_in_the_log_is_limited() -> None:
 
 def test_a_service_whose_last_rule_is_of_the_other_family_has_its_chain() -> None:
     teams = Rule("teams", "block", services=frozenset(["microsoft_teams"]))
-    policy = policy_of(teams, replace(teams, name="six", sites=("six",)))
+    policy = policy_of(teams, teams._replace(name="six", sites=("six",)))
     assert verdict(WEB._replace(destination="52.112.0.1"), policy) == "DROP"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_service_has_a_chain_of_its_own_with_a_name_that_fits(family: Family) -> None:
-    flagged = replace(BLOCK, include=frozenset(["stale", "shared", "self_hosted"]))
-    rules = [replace(flagged, name=id_, services=frozenset([id_])) for id_ in sorted(ALL)]
+    flagged = BLOCK._replace(include=frozenset(["stale", "shared", "self_hosted"]))
+    rules = [flagged._replace(name=id_, services=frozenset([id_])) for id_ in sorted(ALL)]
     chains = read_restore(render(planned(policy_of(*rules)), family))["filter"].chains
     assert len(chains) > 30
     assert {name for name in chains if len(name) > MAX_CHAIN_NAME} == set()
@@ -385,8 +384,8 @@ def test_no_name_forges_a_line(name: str, family: Family) -> None:
     timed = Rule(name, "allow", start=0.0, services=frozenset())
     policy = Policy(name, (*rules, timed), firewall=WIRES, sites={name: site})
     text = render(planned(policy), family)
-    plain = render(planned(replace(policy, path="x", sites={"x": replace(site, name="x")}, rules=tuple(
-        replace(rule, name="x", sites=("x",) if rule.sites else None) for rule in policy.rules
+    plain = render(planned(policy._replace(path="x", sites={"x": site._replace(name="x")}, rules=tuple(
+        rule._replace(name="x", sites=("x",) if rule.sites else None) for rule in policy.rules
     ))), family)  # fmt: skip
     rules_only = [line for line in plain.split("\n") if not line.startswith("#") and "LOG" not in line]
     assert [line for line in text.split("\n") if not line.startswith("#") and "LOG" not in line] == rules_only
@@ -396,7 +395,7 @@ def test_no_name_forges_a_line(name: str, family: Family) -> None:
 def test_a_changed_limit_is_another_table_of_the_kernels() -> None:
     """Under the same name the kernel would go on with the rate that it had."""
     for rate in (1, 100, 10_000):
-        text = render(planned(policy_of(BLOCK, firewall=replace(WIRES, limits=Limits(syn=rate)))), 4)
+        text = render(planned(policy_of(BLOCK, firewall=WIRES._replace(limits=Limits(syn=rate)))), 4)
         burst = f"--hashlimit-above {rate}/sec --hashlimit-burst {3 * rate} --hashlimit-mode srcip"
         assert f"-p tcp --syn -m hashlimit {burst} --hashlimit-name imh-syn-{rate} -j DROP" in text
 
@@ -497,7 +496,7 @@ GOLDEN = [
 def test_the_rules_are_these(name: str, golden: Callable[[str, str], None], policy_file: Callable[[str], Path]) -> None:
     program, _, word = name.removesuffix(".rules").partition("-")
     read = read_policy(policy_file(POLICIES[word]), CATALOGUE)
-    plan = planned(replace(read.policy, path="policy.toml"))
+    plan = planned(read.policy._replace(path="policy.toml"))
     text = render(plan, 4 if program == "iptables" else 6, chains_only=word == "chains")
     assert read_restore(text)
     golden(name, text)

@@ -86,7 +86,7 @@ def test_what_is_odd_in_a_policy_that_is_read_is_handed_over(policy_file: Callab
 def test_without_a_word_the_default_file_counts_if_it_is_there(
     policy_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loading, "DEFAULT_POLICY", tmp_path / "policy.toml")
+    monkeypatch.setattr(loading, "DEFAULT_POLICY", str(tmp_path / "policy.toml"))
     assert policy_name(None) == BUILT_IN
     assert decided(None) == ("block", "built-in")
     path = policy_file(ALLOW)

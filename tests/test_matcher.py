@@ -3,7 +3,6 @@
 import ipaddress
 import string
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -278,9 +277,9 @@ def small_urls(draw: st.DrawFn) -> Signature:
     )
     bound = draw(st.sampled_from(["", "host", "domain", "in_networks"]))
     if bound == "in_networks":
-        pattern = replace(pattern, in_networks=True)
+        pattern = pattern._replace(in_networks=True)
     elif bound:
-        pattern = replace(pattern, **{bound: draw(small_names)})
+        pattern = pattern._replace(**{bound: draw(small_names)})
     value = (pattern.host or pattern.domain) + pattern.path
     return Signature(Kind.URL, value, draw(services), match=match, url=pattern)
 
@@ -305,8 +304,8 @@ small_signatures = st.one_of(
     st.builds(Signature, st.just(Kind.PORT), small_ports.map(str), services),
 )
 small_programs = st.builds(
-    lambda signatures, exceptions, bots: replace(
-        WHOLE, signatures=tuple(signatures), exceptions=tuple(exceptions), bots=tuple(bots)
+    lambda signatures, exceptions, bots: WHOLE._replace(
+        signatures=tuple(signatures), exceptions=tuple(exceptions), bots=tuple(bots)
     ),
     st.lists(small_signatures, max_size=12, unique=True),
     st.lists(st.tuples(small_names, services), max_size=2),
@@ -386,11 +385,11 @@ def ask(url: str, method: str | None = None, sni: str = "", destination: str = "
 def one(
     signatures: list[Signature], exceptions: tuple[tuple[str, str], ...] = (), bots: tuple[tuple[str, str], ...] = ()
 ) -> Matcher:
-    return Matcher(replace(WHOLE, signatures=tuple(signatures), exceptions=exceptions, bots=bots))
+    return Matcher(WHOLE._replace(signatures=tuple(signatures), exceptions=exceptions, bots=bots))
 
 
 def url_signature(service: str, path: str, match: Match = Match.EXACT, **rest: object) -> Signature:
-    pattern = replace(UrlPattern(path, match), **rest)
+    pattern = UrlPattern(path, match)._replace(**rest)
     return Signature(Kind.URL, (pattern.host or pattern.domain) + path, service, match=match, url=pattern)
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def block(conditions: str, settings: str = WIRES) -> str:
 
 
 def rules_of(path: Path, catalogue: Catalogue = CATALOGUE, *, chains_only: bool = False) -> str:
-    policy = replace(read_policy(path, catalogue).policy, path="policy.toml")
+    policy = read_policy(path, catalogue).policy._replace(path="policy.toml")
     plan = plan_firewall(policy, catalogue, MAX_LOG_PREFIX)
     assert plan.refusals == ()
     return render(plan, chains_only=chains_only)

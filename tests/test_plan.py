@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -436,7 +435,7 @@ def test_every_service_has_its_own_log_prefix_which_no_language_cuts() -> None:
     ],
 )
 def test_a_site_list_is_logged_by_its_name(name: str, prefix: str) -> None:
-    site = replace(FIREWALL_SITES["six"], name=name)
+    site = FIREWALL_SITES["six"]._replace(name=name)
     found = plan_firewall(Policy("p", (Rule("x", "block", sites=(name,)),), sites={name: site}), CATALOGUE, 29)
     assert [target.log_prefix for target in found.blocked_targets] == [prefix]
 

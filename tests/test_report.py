@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,7 +210,7 @@ def test_a_report_of_a_program_without_a_catalogue_entry_tells_nothing_else(load
     program = load(BUILT_IN)
     tally = tally_of(program, SQUID, [WHATSAPP])
     assert make_report(Outcome(tally), program, "p", "", "UTC", {}).collateral == ()
-    bare = replace(CATALOGUE.services["whatsapp"], collateral="")
+    bare = CATALOGUE.services["whatsapp"]._replace(collateral="")
     assert make_report(Outcome(tally), program, "p", "", "UTC", {"whatsapp": bare}).collateral == ()
 
 

@@ -261,7 +261,7 @@ def test_what_is_no_zone_is_refused(name: str) -> None:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets TZ, and where /etc/localtime points to; None for a file or a variable that is not there."""
     localtime = tmp_path / "localtime"
-    monkeypatch.setattr(schedule_module, "Path", lambda _: localtime)
+    monkeypatch.setattr(schedule_module, "_LOCALTIME", str(localtime))
 
     def is_in(tz: str | None, link: str | None) -> None:
         if tz is None:

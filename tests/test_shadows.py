@@ -1,7 +1,6 @@
 """Shadows: a rule that is said to be hidden is never asked, whatever the request; and most that are, are found."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import product
 from typing import Final
@@ -213,7 +212,7 @@ HIDDEN: Final = [
 @pytest.mark.parametrize(("earlier", "later", "request_"), HIDDEN)
 def test_hidden(earlier: Rule, later: Rule, request_: Request) -> None:
     """Shown by a request that meets the later rule, on a Monday morning, and is decided by the earlier one."""
-    earlier, later = replace(earlier, name="earlier"), replace(later, name="later")
+    earlier, later = earlier._replace(name="earlier"), later._replace(name="later")
     assert hides(earlier, later)
     assert engine(later).decide(request_, MONDAY_10).rule == "later"
     assert engine(earlier, later).decide(request_, MONDAY_10).rule == "earlier"
@@ -351,7 +350,7 @@ NOT_HIDDEN: Final = [
 @pytest.mark.parametrize(("earlier", "later", "witness"), NOT_HIDDEN)
 def test_not_hidden(earlier: Rule, later: Rule, witness: Request | str) -> None:
     """Shown by a request, or a time, for which the later rule decides."""
-    earlier, later = replace(earlier, name="earlier"), replace(later, name="later")
+    earlier, later = earlier._replace(name="earlier"), later._replace(name="later")
     request, now = (PLAIN, at(witness)) if isinstance(witness, str) else (witness, MONDAY_10)
     assert engine(earlier, later).decide(request, now).rule == "later"
     assert not hides(earlier, later)
@@ -431,8 +430,8 @@ def pairs(draw: st.DrawFn) -> tuple[Rule, Rule]:
     conditions = {name: draw(CONDITIONS[name]) for name in sorted(draw(names))}
     changes = {name: draw(CONDITIONS[name]) for name in sorted(draw(names))}
     plain = Rule("earlier", draw(CONDITIONS["action"]))
-    earlier = replace(plain, **conditions)
-    return earlier, replace(earlier, name="later", **changes)
+    earlier = plain._replace(**conditions)
+    return earlier, earlier._replace(name="later", **changes)
 
 
 TARGETS: Final = (
@@ -494,6 +493,6 @@ def test_a_rule_that_is_said_to_be_hidden_never_decides(rules: tuple[Rule, Rule]
 
 @given(pairs(), st.sampled_from(ACTIONS))
 def test_a_rule_hides_its_equal_unless_it_allows_what_the_other_blocks(rules: tuple[Rule, Rule], action: str) -> None:
-    earlier, later = rules[0], replace(rules[0], name="later", action=action)
+    earlier, later = rules[0], rules[0]._replace(name="later", action=action)
     by_names = earlier.services is not None or earlier.sites is not None
     assert hides(earlier, later) is not (earlier.action == "allow" != action and by_names)

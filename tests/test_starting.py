@@ -203,10 +203,9 @@ def test_a_policy_that_comes_later_is_taken_up(command: str, before: str | None,
 
 DEFAULT_POLICY_ELSEWHERE = """
 import sys
-from pathlib import Path
 from squid_imhelper import cli, loading
 from squid_imhelper.helper import starting
-starting.DEFAULT_POLICY = loading.DEFAULT_POLICY = Path(sys.argv.pop(1))
+starting.DEFAULT_POLICY = loading.DEFAULT_POLICY = sys.argv.pop(1)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -27,7 +27,7 @@ OFFLINE = {"sources", "firewall", "offline", "logs", "dryrun"}
 STREAMS = {"serve", "reloading", "notices", "audit", "counters", "commands", "replaying", "cli", "__main__"}
 """Modules that may touch descriptors 0 to 2, `sys.stdin`, `sys.stdout` and `sys.stderr`."""
 PRINTERS = {"commands", "replaying", "cli"}
-CLOCKS = {"serve", "reloading", "counters", "notices", "loading", "commands", "replaying"}
+CLOCKS = {"answering", "reloading", "counters", "notices", "loading", "commands", "replaying"}
 FILES = {
     "tomlfile", "compressed", "logfiles", "programfile", "loading", "commands", "replaying", "reloading", "counters",
     "audit",
@@ -35,7 +35,7 @@ FILES = {
 """Modules that may open files or look at them."""
 
 WITHOUT_TEST = {"__main__"}
-WITHOUT_MODULE = {"recorded", "samples", "tree", "conf", "docs"}
+WITHOUT_MODULE = {"recorded", "samples", "tree", "conf", "docs", "benchmarks"}
 
 
 def name_of(path: Path) -> str:

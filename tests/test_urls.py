@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from squid_imhelper.base.urls import (
     parse_url,
     target_from_parts,
     to_text,
+    unquote,
 )
 
 HOSTS = [
@@ -405,3 +407,8 @@ _label = st.text("aA1x-n.%05d\u00e9\u00df\uff57\uff0e\u3002\u200d\u212a\ud800\ud
 def test_no_label_hides_the_name_behind_it(label):
     host = normalise_host(f"{label}.web.whatsapp.com")
     assert host == "web.whatsapp.com" or host.endswith(".web.whatsapp.com")
+
+
+@given(st.one_of(st.binary(max_size=20), st.from_regex(rb"(%[0-9a-fA-FxG]{0,3}|.){0,8}", fullmatch=True)))
+def test_escapes_are_undone_as_python_does(raw: bytes) -> None:
+    assert unquote(raw) == unquote_to_bytes(raw)

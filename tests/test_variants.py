@@ -1,7 +1,5 @@
 """What would be decided if: the same engine, and no trace left in what is really decided."""
 
-from dataclasses import replace
-
 import pytest
 from arbitrary import CATALOGUE, NOON, SCHEDULES, SITES, policies, questions, rules
 from hypothesis import given, settings
@@ -32,7 +30,7 @@ def test_a_variant_is_decided_as_its_policy_would_be(
 ) -> None:
     """Whatever the new rule includes, and whatever list it names."""
     variants, request = variants_of(policy), build_request(*question)
-    other = replace(policy, rules=(rule, *policy.rules), sites=SITES, schedules=SCHEDULES)
+    other = policy._replace(rules=(rule, *policy.rules), sites=SITES, schedules=SCHEDULES)
     missing = {name: compile_site_list(SITES[name]) for name in SITES if name not in variants.program.sites}
     schedules = set(rule.schedules or ())
     if not schedules <= set(variants.program.schedules):  # a variant names those of the program only
@@ -43,7 +41,7 @@ def test_a_variant_is_decided_as_its_policy_would_be(
 
 def test_a_new_list_is_used_by_the_rules_that_name_it() -> None:
     own = compile_site_list(SiteList("own", domains=("meebo.com",)))
-    excepted = Variant(MEEBO, NOON, (replace(BLOCK, except_sites=("own",)),), {"own": own})
+    excepted = Variant(MEEBO, NOON, (BLOCK._replace(except_sites=("own",)),), {"own": own})
     variants = variants_of(Policy("p", (BLOCK,)))
     assert variants.decide(Variant(MEEBO, NOON, (BLOCK,))).action == "block"
     assert variants.decide(excepted).action == "allow"

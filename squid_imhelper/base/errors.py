@@ -4,9 +4,7 @@ Three exceptions, and `Problem`: one finding at one place of a file the administ
 raised is a fault of the program itself.
 """
 
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +22,7 @@ class ProtocolError(ImhelperError):
     """A line, a FORMAT or a URL that Squid, or somebody else, got wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One finding: where it is, what is wrong, and what may have been meant. `line` and `column` count from 1."""
 
     path: str
@@ -59,5 +56,7 @@ class SourceError(ImhelperError):
 
 def suggest(word: str, known: "Iterable[str]") -> str:
     """Returns "did you mean 'x'?" for the nearest known word, or nothing."""
+    from difflib import get_close_matches  # only who has got a word wrong waits for it
+
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else ""

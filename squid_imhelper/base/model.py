@@ -1,7 +1,6 @@
 """The vocabulary: frozen records that every other module speaks in, and no behaviour beyond reading them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NamedTuple
 
@@ -30,6 +29,8 @@ class Kind(Enum):
     NETWORK = "network"
     PORT = "port"
 
+    __hash__ = object.__hash__  # by identity, as members are compared; `Enum` hashes their names, in Python
+
 
 class Match(Enum):
     """How the text of a signature is held against the text of a request; the order is from precise to loose."""
@@ -40,9 +41,10 @@ class Match(Enum):
     WORD = "word"  # at the start, or behind a blank, an opening bracket or a semicolon
     SUBSTRING = "substring"
 
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
-class UrlPattern:
+
+class UrlPattern(NamedTuple):
     """What a URL must look like: where it points (at most one of the three), its path, and what else must hold.
 
     `host` is one exact name, `domain` a suffix on a label boundary, `in_networks` means an address inside the service's
@@ -64,8 +66,7 @@ class UrlPattern:
         return bool(self.host or self.domain or self.in_networks)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """One sign of one service. `value` is its text: a name, a CIDR, a port number, a path, a part of a header."""
 
     kind: Kind
@@ -76,8 +77,7 @@ class Signature:
     url: UrlPattern | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """A messenger: what it is called, what is known of it, and its signatures.
 
     `exceptions` are domains below the service's own ones that do not count; a user agent that contains one of `bots`
@@ -146,8 +146,7 @@ class Evidence(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer to a request: what to do, what it is, which rule said so, and the evidence for what it is.
 
     `message` and `redirect` are the templates that count for it.
@@ -165,8 +164,7 @@ Interval = tuple[int, int, int]
 """Addresses from one to another, both included: (4 or 6, first, last)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SiteList:
+class SiteList(NamedTuple):
     """An administrator's own sites. A request is on the list when any one of its entries fits.
 
     `domains` stand for their sub-domains too, `hosts` for themselves only. `urls` are "host/path" or "host:port/path",
@@ -183,8 +181,7 @@ class SiteList:
     ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """Stretches of the week by the clock on the wall of a time zone (IANA name), in seconds since Monday, 0:00.
 
     They are sorted and do not touch; each ends before the second it names.
@@ -195,8 +192,7 @@ class Schedule:
     stretches: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule: an action, and the conditions that must all hold. `None` stands for a condition that is not there.
 
     An empty collection is a condition that nothing meets. Schedules and site lists are named; any one of them will do.
@@ -228,8 +224,7 @@ class Rule:
         return (self.schedules, self.start, self.end) != (None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """How a blocked request is answered. `connect` is "host:port" or empty."""
 
     redirect: str = "http://blocked.invalid/?service={service}&rule={rule}&url={url}"
@@ -239,16 +234,14 @@ class Response:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(NamedTuple):
     """What an audit log may tell: how much of a URL, and of a client's address."""
 
     log_urls: Literal["full", "host", "none"] = "full"
     log_clients: Literal["full", "network", "none"] = "full"
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What is known of the requests besides their URLs; None is unknown."""
 
     client: str | None = None
@@ -259,8 +252,7 @@ class Circumstances:
     sni: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """What a policy says should come out for a request. None: not asked for; `at` is an instant, None for any.
 
     `service` is "" where the request should be no messenger.
@@ -273,8 +265,7 @@ class Expectation:
     at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much one source may do in a second before the rest of it is dropped; 0 for no limit."""
 
     syn: int = 100
@@ -282,8 +273,7 @@ class Limits:
     ping: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class FirewallSettings:
+class FirewallSettings(NamedTuple):
     """The `[firewall]` table: what the router looks like, what it lets pass, and how drops are logged.
 
     `quic` is "" where interception decides: Squid sees no UDP, so that browsers must come back to TCP then.
@@ -305,11 +295,10 @@ class FirewallSettings:
     encrypted_dns: Literal["allow", "reject"] = "allow"
     calls: Literal["allow", "reject"] = "allow"
     masquerade: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """The ordered rules and settings, resolved against the catalogue. `path` is the file, or "built-in".
 
     `files` are those that were read besides it.
@@ -317,9 +306,9 @@ class Policy:
 
     path: str
     rules: tuple[Rule, ...]
-    response: Response = field(default_factory=Response)
-    firewall: FirewallSettings = field(default_factory=FirewallSettings)
-    audit: AuditSettings = field(default_factory=AuditSettings)
-    sites: Mapping[str, SiteList] = field(default_factory=dict)
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    response: Response = Response()
+    firewall: FirewallSettings = FirewallSettings()
+    audit: AuditSettings = AuditSettings()
+    sites: Mapping[str, SiteList] = {}
+    schedules: Mapping[str, Schedule] = {}
     files: tuple[str, ...] = ()

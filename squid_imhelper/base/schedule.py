@@ -10,13 +10,14 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, tzinfo
 from functools import cache
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import Schedule
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY: Final = 86_400
@@ -24,7 +25,8 @@ WEEK: Final = 7 * DAY
 
 _YEARS: Final = range(1970, 3000)
 _LAST_MINUTE: Final = 59
-_HOURS: Final = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*-\s*(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
+_LOCALTIME: Final = "/etc/localtime"
+_HOURS: Final = r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*-\s*(\d{1,2}):(\d\d)(?::(\d\d))?"
 
 
 def parse_days(text: str) -> frozenset[int]:
@@ -53,7 +55,7 @@ def parse_hours(text: str) -> tuple[int, int]:
     Raises:
         ValueError: it is none of these; the message is a sentence.
     """
-    found = _HOURS.fullmatch(text.strip())
+    found = re.fullmatch(_HOURS, text.strip(), re.ASCII)
     if found is None:
         raise ValueError(f"'{text}' is no range of hours, as in 08:00-17:30")
     hour, minute, second, *till = (int(group or 0) for group in found.groups())
@@ -84,15 +86,17 @@ def week_stretches(days: Iterable[int], hours: Collection[tuple[int, int]]) -> t
 
 
 @cache
-def load_zone(name: str) -> tzinfo:
+def load_zone(name: str) -> "tzinfo":
     """Returns a time zone by its IANA name.
 
     Raises:
         ImhelperError: there is none of this name.
     """
     if name == "UTC":
+        from datetime import UTC  # here and below: a policy without schedules does without
+
         return UTC
-    from zoneinfo import ZoneInfo  # not needed by a policy without schedules
+    from zoneinfo import ZoneInfo
 
     try:
         return ZoneInfo(name)
@@ -102,7 +106,7 @@ def load_zone(name: str) -> tzinfo:
 
 def local_zone_name() -> str:
     """The IANA name of this machine's time zone, from TZ or /etc/localtime; "UTC" where neither tells one."""
-    link = str(Path("/etc/localtime").resolve())
+    link = os.path.realpath(_LOCALTIME)
     for name in (os.environ.get("TZ", "").lstrip(":"), link.partition("/zoneinfo/")[2]):
         try:
             load_zone(name)
@@ -124,6 +128,8 @@ def parse_instant(text: str, zone: str) -> float:
     Raises:
         ImhelperError: it is none.
     """
+    from datetime import datetime
+
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -133,7 +139,7 @@ def parse_instant(text: str, zone: str) -> float:
     return instant_of(moment, zone)
 
 
-def instant_of(moment: datetime, zone: str) -> float:
+def instant_of(moment: "datetime", zone: str) -> float:
     """Returns the instant of a date and a time; without an offset it is in this zone.
 
     Raises:
@@ -144,8 +150,10 @@ def instant_of(moment: datetime, zone: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=load_zone(zone))).timestamp()
 
 
-def on_the_wall(instant: float, zone: str) -> datetime:
+def on_the_wall(instant: float, zone: str) -> "datetime":
     """What a clock in this zone shows, to the second."""
+    from datetime import datetime
+
     return datetime.fromtimestamp(instant // 1, load_zone(zone))
 
 
@@ -164,7 +172,7 @@ def next_change(schedule: Schedule, instant: float) -> float:
     return _until_the_clock_jumps(schedule.zone, now, now + min(edge - second, DAY))
 
 
-def _second_of_week(wall: datetime) -> int:
+def _second_of_week(wall: "datetime") -> int:
     return wall.weekday() * DAY + wall.hour * 3600 + wall.minute * 60 + wall.second
 
 

@@ -14,6 +14,11 @@ def unknown_placeholders(template: str) -> list[str]:
     return [word for word in _PLACEHOLDER.findall(template) if word not in PLACEHOLDERS]
 
 
+def placeholders(template: str) -> frozenset[str]:
+    """Returns the names of the values that a template shows."""
+    return frozenset(_PLACEHOLDER.findall(template))
+
+
 def stray_brace(template: str) -> bool:
     """Whether there is a brace that belongs to no placeholder."""
     return any(brace in _PLACEHOLDER.sub("", template) for brace in "{}")

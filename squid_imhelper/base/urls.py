@@ -13,11 +13,8 @@ things come on top, because a filter asks "where does this go?" and not "is this
 Everything here is idempotent: what has been normalised stays as it is when it is normalised again.
 """
 
-import ipaddress
 import re
-import unicodedata
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 import can_ada
 
@@ -27,8 +24,9 @@ from squid_imhelper.base.memo import memoised
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 CONNECT_PORT: Final = 443
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://|(https?|ftp|wss?):[/\\]+", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):(//|[/\\]+)")
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _BLANKS: Final = "".join(map(chr, range(0x21))) + "\x7f"
 _UNRESERVED: Final = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
@@ -88,6 +86,11 @@ def to_text(raw: bytes) -> str:
     return raw.decode("ascii")
 
 
+def unquote(raw: bytes) -> bytes:
+    """Undoes percent-encoding, once; what is no escape stays as it is."""
+    return _ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()), raw) if b"%" in raw else raw
+
+
 def parse_url(text: str) -> Target:
     """Reads a URL as people and logs write it; without a scheme it is one of http.
 
@@ -96,9 +99,9 @@ def parse_url(text: str) -> Target:
     """
     text = _ascii(text.strip(_BLANKS))
     scheme = _SCHEME.match(text)
-    if scheme is None:
+    name = scheme[1].lower() if scheme else ""
+    if scheme is None or (scheme[2] != "//" and name not in DEFAULT_PORTS):
         return _parse_without_scheme(text)
-    name = (scheme[1] or scheme[2]).lower()
     if name in DEFAULT_PORTS:
         return _parse_http(f"{name}://{text[scheme.end() :]}")
     if text.startswith("/", scheme.end()):
@@ -261,6 +264,8 @@ def _as_ipv6(name: str) -> str:
         return ""
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
+    import ipaddress  # here and below: what few names need, a helper does not wait for when it starts
+
     try:
         address, _, zone = name.partition("%")
         found = ipaddress.IPv6Address(address if ":" not in zone else name)
@@ -271,7 +276,9 @@ def _as_ipv6(name: str) -> str:
 
 def _clean_labels(name: str) -> str:
     """Cleans a host that the standard refuses, label by label, so that its suffix can still be told."""
-    text = unquote_to_bytes(name).decode("utf-8", "surrogateescape")
+    import unicodedata
+
+    text = unquote(name.encode()).decode("utf-8", "surrogateescape")
     text = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".")
     return ".".join(map(_clean_label, text.lstrip("[").rstrip("].").split(".")))
 
@@ -291,10 +298,20 @@ def normalise_address(text: str) -> str | None:
     """Returns an IP address in its shortest spelling (IPv4 inside IPv6 comes out), or None where it is none."""
     if ":" in text:
         return _as_ipv6(text) or None
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
+    return None if ipv4_number(text) is None else text
+
+
+def ipv4_number(text: str) -> int | None:
+    """Returns the number of an IPv4 address in its one spelling: four decimals without leading zeros; None for none."""
+    parts = text.split(".")
+    if len(parts) != 4:
         return None
+    number = 0
+    for part in parts:
+        if not part.isdecimal() or str(octet := int(part[:4])) != part or octet > 255:
+            return None
+        number = number << 8 | octet
+    return number
 
 
 def _shown(text: str) -> str:

@@ -1,14 +1,15 @@
 """One block of a log: each line read, decided as Squid's would be, and counted. No files, no processes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.memo import ENTRIES, LONGEST
 from squid_imhelper.base.model import Decision, Request
 from squid_imhelper.base.urls import normalise_address
-from squid_imhelper.dryrun.tally import MOST_EXAMPLES, NOTHING, Case, Example, Tally
+from squid_imhelper.dryrun.bulk import Bulk, Line
+from squid_imhelper.dryrun.tally import MOST_EXAMPLES, NOTHING, SHOWN, Case, Example, Tally
 from squid_imhelper.logs.accesslog import (
     MAX_LINE,
     HeaderError,
@@ -20,14 +21,12 @@ from squid_imhelper.logs.accesslog import (
     reader,
     to_request,
 )
+from squid_imhelper.logs.plain import PlainLines
 from squid_imhelper.matching.engine import Engine, open_sites
 from squid_imhelper.matching.expressions import Unlimited
 from squid_imhelper.matching.matcher import Automaton
 from squid_imhelper.matching.program import Program
 from squid_imhelper.squid.layout import Field
-
-SHOWN: Final = 200
-"""Characters of a line or a URL that are kept as an example."""
 
 Gap = Literal[
     "time", "client", "client_name", "user", "acl_only", "user_agent", "content_type", "query", "query_for_expressions",
@@ -76,48 +75,78 @@ class Counter:
         self._in_force = _engine(in_force) if in_force else None
         self._whatever_query = _WhateverQuery(program)
         self._has_expressions = any(tables.regex for tables in program.sites.values())
+        engines = [engine for engine in (self._engine, self._in_force) if engine]
+        self._bulk = Bulk(engines, rewriter=rewriter, whole_queries=self._has_expressions)
         self._now = now
         self._unseen: tuple[Field, ...] = ("user_agent", "content_type") if rewriter else ()
         self._remembered: dict[object, Verdict] = {}
+        self._by_parts: dict[object, tuple[Verdict, bool]] = {}
 
     def count(self, block: bytes, log_format: LogFormat, path: str, before: int) -> Tally:
         """Returns the tally of a block of whole lines, behind so many lines of a file."""
         tally = Tally()
+        plain = self._bulk.plain(log_format)
         read = reader(log_format)
         seen: dict[Verdict, int] = {}
-        for number, line in enumerate(_lines(block), before + 1):
+        for line in self._bulk.count(block, log_format, tally):
             tally.lines += 1
-            record = _read(line, read)
-            if isinstance(record, _Skipped):
-                tally.skipped.count(record.kind)
-                if record.reason and len(tally.malformed) < MOST_EXAMPLES:
-                    tally.malformed.append(_example(path, number, record.reason, line))
-                continue
-            tally.requests += 1
-            tally.see(record.time)
-            if is_no_request(record):
-                tally.without_request += 1
-                continue
-            tally.denied += record.denied
-            verdict = self._verdict(record, keep=len(line) <= LONGEST)
-            seen[verdict] = seen.get(verdict, 0) + 1
-            for note in verdict.notes:
-                tally.outcomes[note.outcome].count(note.case, note.url, note.evidence, record.time)
-            if verdict.error:
-                tally.failed += 1
-                if len(tally.failures) < MOST_EXAMPLES:
-                    tally.failures.append(_example(path, number, verdict.error, line))
+            verdict = plain and line.parts and self._count_known(line, plain, tally)
+            if not verdict:
+                verdict = self._count_line(line, read, tally, _Place(path, before + line.number + 1))
+            if verdict:
+                seen[verdict] = seen.get(verdict, 0) + 1
         for verdict, times in seen.items():
             tally.by_client.count(verdict.client, times)
             for gap in verdict.gaps:
                 tally.gaps.count(gap, times)
         return tally
 
+    def _count_line(self, line: Line, read: Reader, tally: Tally, place: "_Place") -> Verdict | None:
+        record = _read(line.text, read)
+        if isinstance(record, _Skipped):
+            tally.skipped.count(record.kind)
+            if record.reason and len(tally.malformed) < MOST_EXAMPLES:
+                tally.malformed.append(place.example(record.reason, line.text))
+            return None
+        tally.requests += 1
+        tally.see(record.time)
+        if is_no_request(record):
+            tally.without_request += 1
+            return None
+        tally.denied += record.denied
+        verdict = self._verdict(record, keep=len(line.text) <= LONGEST)
+        for note in verdict.notes:
+            tally.outcomes[note.outcome].count(note.case, note.url, note.evidence, record.time)
+        if verdict.error:
+            tally.failed += 1
+            if len(tally.failures) < MOST_EXAMPLES:
+                tally.failures.append(place.example(verdict.error, line.text))
+        elif line.parts:
+            if len(self._by_parts) >= ENTRIES:
+                self._by_parts.clear()
+            self._by_parts[line.parts] = verdict, record.denied
+        return verdict
+
+    def _count_known(self, line: Line, plain: PlainLines, tally: Tally) -> Verdict | None:
+        """Counts a line that is like one before but for time and path, as long as the same rules apply."""
+        verdict, denied = self._by_parts.get(line.parts, (None, False))
+        if verdict is None:
+            return None
+        time, began = plain.times(line.text)
+        if not self._is_settled(began):
+            return None
+        tally.requests += 1
+        tally.see(time)
+        tally.denied += denied
+        for note in verdict.notes:
+            tally.outcomes[note.outcome].count(note.case, line.url[:SHOWN], note.evidence, time)
+        return verdict
+
     def _verdict(self, record: Record, *, keep: bool) -> Verdict:
         now = self._now if record.time is None else record.time - record.duration
-        for engine in (self._engine, self._in_force):
-            if engine and not engine.is_settled(now):
-                self._remembered.clear()
+        if not self._is_settled(now):
+            self._remembered.clear()
+            self._by_parts.clear()
         key = (tuple(record.fields.items()), record.denied, record.challenged, record.time is None, record.intercepted)
         verdict = self._remembered.get(key)
         if verdict is None:
@@ -127,6 +156,9 @@ class Counter:
                     self._remembered.clear()
                 self._remembered[key] = verdict
         return verdict
+
+    def _is_settled(self, now: float) -> bool:
+        return self._engine.is_settled(now) and (self._in_force is None or self._in_force.is_settled(now))
 
     def _decided(self, record: Record, now: float) -> Verdict:
         for field in self._unseen:
@@ -220,13 +252,6 @@ _HEADER: Final = _Skipped("header")
 _TOO_LONG: Final = _Skipped("malformed", f"it is longer than {MAX_LINE} bytes")
 
 
-def _lines(block: bytes) -> Iterator[bytes]:
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return iter(lines)
-
-
 def _read(line: bytes, read: Reader) -> Record | _Skipped:
     line = line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r")
     if not line.strip():
@@ -259,17 +284,23 @@ def _decide(engine: Engine, request: Request | None, now: float) -> tuple[Decisi
         return Decision(on_error), str(error)
 
 
-def _example(path: str, number: int, reason: str, line: bytes) -> Example:
-    return Example(path, number, reason, line[:SHOWN].decode("utf-8", "backslashreplace"))
+class _Place(NamedTuple):
+    """Where a line stands."""
+
+    path: str
+    number: int
+
+    def example(self, reason: str, line: bytes) -> Example:
+        return Example(self.path, self.number, reason, line[:SHOWN].decode("utf-8", "backslashreplace"))
 
 
 class _WhateverQuery:
     """The same policy, if every query were what signatures ask for."""
 
     def __init__(self, program: Program) -> None:
-        asking = {s: replace(s, url=replace(s.url, query="")) for s in program.signatures if s.url and s.url.query}
+        asking = {s: s._replace(url=s.url._replace(query="")) for s in program.signatures if s.url and s.url.query}
         self._paths = Automaton((s, s.url.path.lower()) for s in asking.values() if s.url)
-        self._engine = _engine(replace(program, signatures=tuple(asking.get(s, s) for s in program.signatures)))
+        self._engine = _engine(program._replace(signatures=tuple(asking.get(s, s) for s in program.signatures)))
 
     def blocks(self, request: Request, now: float) -> bool:
         """Whether a request would be blocked."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from mmap import mmap
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -19,10 +20,10 @@ from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.dryrun.counting import Counter
 from squid_imhelper.dryrun.tally import Tally
 from squid_imhelper.logs.accesslog import LogFormat
-from squid_imhelper.logs.logfiles import UNKNOWN, LogFile, Logs, Progress, follow, format_of
+from squid_imhelper.logs.logfiles import BLOCK, UNKNOWN, LogFile, Logs, Progress, follow, format_of
 
 AHEAD: Final = 2
-"""Blocks for each process that may be counted before the first of them is."""
+"""Blocks that each process may have: the one that it counts, and the next one."""
 
 
 @dataclass(slots=True)
@@ -179,19 +180,29 @@ def counted_here(counter: Counter) -> Counting:
 
 
 class Workers:
-    """Processes that count. They are started at once, before anything else has threads, and end with this one."""
+    """Processes that count. They are started at once, before anything else has threads, and end with this one.
+
+    Blocks go to them through memory that they share with this process, AHEAD pieces of it each, so that the next block
+    is there when one has been counted.
+    """
 
     def __init__(self, jobs: int, make_counter: Callable[[], Counter]) -> None:
         context = get_context("fork")
-        self._idle: list[Connection] = []
         self._processes = []
-        for _ in range(jobs):
+        connections: list[Connection] = []
+        memory = [[mmap(-1, BLOCK + 1) for _ in range(AHEAD)] for _ in range(jobs)]
+        for own in memory:
             ours, its = context.Pipe()
-            process = context.Process(target=_work, args=(its, [*self._idle, ours], make_counter), daemon=True)
+            connections.append(ours)
+            process = context.Process(target=_work, args=(its, list(connections), own, make_counter), daemon=True)
             process.start()
             its.close()
-            self._idle.append(ours)
             self._processes.append(process)
+        self._free = deque(
+            _Slot(connection, number, own[number])
+            for number in range(AHEAD)
+            for connection, own in zip(connections, memory, strict=True)
+        )
 
     def __enter__(self) -> "Workers":
         return self
@@ -208,7 +219,7 @@ class Workers:
             ImhelperError: a process has been killed.
         """
         begun: deque[_Begun] = deque()
-        busy: dict[Connection, _Begun] = {}
+        busy: _Busy = {}
         try:
             try:
                 yield from self._counted(tasks, begun, busy)
@@ -218,41 +229,58 @@ class Workers:
         except (EOFError, ConnectionError):
             raise ImhelperError("a process that counted has been killed; is there too little memory?") from None
 
-    def _counted(
-        self, tasks: Iterable[Task], begun: deque["_Begun"], busy: dict[Connection, "_Begun"]
-    ) -> Iterator[tuple[Task, Tally]]:
+    def _counted(self, tasks: Iterable[Task], begun: deque["_Begun"], busy: "_Busy") -> Iterator[tuple[Task, Tally]]:
         for task in tasks:
             with _INTERRUPTS.held():  # half a message would be waited for
-                begun.append(_Begun(task._replace(block=b"")))
-                connection = self._idle.pop()
-                busy[connection] = begun[-1]
-                connection.send(task)
+                self._begin(task, begun, busy)
             self._collect(busy, 0)
             yield from _finished(begun)
-            while not self._idle or len(begun) >= AHEAD * len(self._processes):
+            while not self._free or len(begun) >= AHEAD * len(self._processes):
                 self._collect(busy)
                 yield from _finished(begun)
         yield from self._rest(begun, busy)
 
-    def _rest(self, begun: deque["_Begun"], busy: dict[Connection, "_Begun"]) -> Iterator[tuple[Task, Tally]]:
+    def _begin(self, task: Task, begun: deque["_Begun"], busy: "_Busy") -> None:
+        slot, size = self._free.popleft(), len(task.block)
+        slot.memory[:size] = task.block
+        begun.append(_Begun(task._replace(block=b""), slot))
+        busy.setdefault(slot.connection, deque()).append(begun[-1])
+        slot.connection.send((slot.number, size, begun[-1].task))
+
+    def _rest(self, begun: deque["_Begun"], busy: "_Busy") -> Iterator[tuple[Task, Tally]]:
         while busy:
             self._collect(busy)
         yield from _finished(begun)
 
-    def _collect(self, busy: dict[Connection, "_Begun"], seconds: float | None = None) -> None:
+    def _collect(self, busy: "_Busy", seconds: float | None = None) -> None:
         """Takes the tallies that are there, or waits for one."""
         for connection in set(busy).intersection(wait(list(busy), seconds)):
             with _INTERRUPTS.held():
-                busy.pop(connection).tally = connection.recv()
-                self._idle.append(connection)
+                done = busy[connection].popleft()  # a process counts one block after the other
+                if not busy[connection]:
+                    del busy[connection]
+                done.tally = connection.recv()
+                self._free.append(done.slot)
+
+
+class _Slot(NamedTuple):
+    """A place for a block: whose it is, which one of his, and the memory."""
+
+    connection: Connection
+    number: int
+    memory: mmap
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A task without its block, and its tally when there is one."""
+    """A task without its block, which is in a slot, and its tally when there is one."""
 
     task: Task
+    slot: _Slot
     tally: Tally | None = None
+
+
+_Busy = dict[Connection, deque[_Begun]]
 
 
 def _finished(begun: deque[_Begun]) -> Iterator[tuple[Task, Tally]]:
@@ -261,7 +289,9 @@ def _finished(begun: deque[_Begun]) -> Iterator[tuple[Task, Tally]]:
         yield begun[0].task, begun.popleft().tally  # type: ignore[misc]
 
 
-def _work(connection: Connection, others: list[Connection], make_counter: Callable[[], Counter]) -> None:
+def _work(
+    connection: Connection, others: list[Connection], memory: Sequence[mmap], make_counter: Callable[[], Counter]
+) -> None:
     """Counts until the other end is closed. Signals go to all processes; the one that reads the log sees to them."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
@@ -270,5 +300,5 @@ def _work(connection: Connection, others: list[Connection], make_counter: Callab
     counter = make_counter()
     with suppress(EOFError, ConnectionError):
         while True:
-            task: Task = connection.recv()
-            connection.send(counter.count(task.block, task.log_format, task.path, task.before))
+            slot, size, task = connection.recv()
+            connection.send(counter.count(memory[slot][:size], task.log_format, task.path, task.before))

@@ -8,6 +8,8 @@ MOST_KEYS: Final = 100_000
 """Values that are counted one by one, the most frequent ones of each kind. An office has not that many clients."""
 MOST_ROWS: Final = 50_000
 MOST_EXAMPLES: Final = 10
+SHOWN: Final = 200
+"""Characters of a line, a URL or a name that are kept."""
 OTHERS: Final = "(others)"
 NOTHING: Final = "-"
 """Stands for a service, rule or client that there is not, as in Squid's logs."""
@@ -159,6 +161,11 @@ class Tally:
         if self.last is None or time > self.last:
             self.last = time
         self.by_hour.count(hour_of(time))
+
+    def see_all(self, first: float, last: float, by_hour: Mapping[str, int]) -> None:
+        """Takes note of the times of many requests: the first and the last one, and how many there are in each hour."""
+        self.first, self.last = _earlier(self.first, first), _later(self.last, last)
+        self.by_hour.add(by_hour)
 
     def add(self, other: "Tally") -> None:
         """Adds the tally of the lines that come next."""

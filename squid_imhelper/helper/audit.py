@@ -6,11 +6,9 @@ each batch in one write, which Linux appends as a whole (O_APPEND).
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, Protocol
 
 from squid_imhelper.base.addresses import client_network
@@ -123,7 +121,7 @@ class FileSink:
     def reopen(self) -> None:
         """Opens the file anew when another one, or none, stands at its path."""
         with suppress(OSError):
-            there, ours = Path(self._path).stat(), os.fstat(self._fd)
+            there, ours = os.stat(self._path), os.fstat(self._fd)  # noqa: PTH116  # without pathlib
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
         self._open()
@@ -151,6 +149,8 @@ class SyslogSink:
     """Sends each line to the syslog daemon of this machine (RFC 3164, over its datagram socket)."""
 
     def __init__(self, path: str, complain: Callable[[str], None]) -> None:
+        import socket  # a log that is a file does without
+
         self._path = path or _DEV_LOG
         self._complain = complain
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -4,16 +4,16 @@ Several children write the same file. Each of them has its own series, told apar
 those of the other children that still live, and puts the whole file into place at once.
 """
 
-import fcntl
 import os
 import re
-import tempfile
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PREFIX: Final = "squid_imhelper_"
 
@@ -36,7 +36,7 @@ _FAMILIES: Final = (
     ("batch_lines", "histogram", "Lines in a batch."),
     ("request_seconds", "histogram", "Time for a request."),
 )
-_SERIES: Final = re.compile(r'([a-z_]+?)(?:_bucket|_sum|_count)?\{pid="(\d+)"')
+_SERIES: Final = r'([a-z_]+?)(?:_bucket|_sum|_count)?\{pid="(\d+)"'
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -69,13 +69,22 @@ class Counters:
 
     def __init__(self) -> None:
         self.requests = 0
-        self.decisions: Counter[tuple[str, str | None, str | None]] = Counter()
+        self._decisions: dict[tuple[str, str | None, str | None], list[int]] = {}
         self.errors: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter()
         self.audit_lost = 0
         self.policy_loaded = 0.0
         self.batch_lines = Histogram(BATCH_BOUNDS)
         self.request_seconds = Histogram(SECONDS_BOUNDS)
+
+    def decisions_of(self, action: str, service: str | None, rule: str | None) -> list[int]:
+        """Returns the count of such decisions: a list of one number, to which whoever asked may go on to add."""
+        return self._decisions.setdefault((action, service, rule), [0])
+
+    @property
+    def decisions(self) -> dict[tuple[str, str | None, str | None], int]:
+        """The decisions so far, by action, service and rule."""
+        return {decision: count for decision, (count,) in self._decisions.items() if count}
 
     def batch(self, lines: int, seconds: float) -> None:
         """Counts a batch that was answered."""
@@ -121,7 +130,7 @@ def render(series: Iterable[dict[str, list[str]]]) -> str:
 class MetricsFile:
     """Writes the counters to a file, so many seconds apart."""
 
-    def __init__(self, path: Path, period: float, counters: Counters, complain: Callable[[str], None]) -> None:
+    def __init__(self, path: "Path", period: float, counters: Counters, complain: Callable[[str], None]) -> None:
         self._path = path
         self._period = period
         self._counters = counters
@@ -144,7 +153,10 @@ class MetricsFile:
         self._due_at = time.monotonic() + self._period
 
 
-def _update(path: Path, counters: Counters) -> None:
+def _update(path: "Path", counters: Counters) -> None:
+    import fcntl  # a helper that counts for nobody does without
+    import tempfile
+
     if path.exists() and not path.is_file():  # a FIFO would be waited for
         raise ValueError("it is no regular file")
     # Whatever else stands at the lock's path is neither waited for nor followed.
@@ -152,25 +164,26 @@ def _update(path: Path, counters: Counters) -> None:
     with os.fdopen(os.open(path.parent / f".{path.name}.lock", flags, 0o644), "r+b", buffering=0) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         others = _series_of_others(path)
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.parent / name
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
                 file.write(render([*others, counters.series(os.getpid())]))
                 os.fchmod(file.fileno(), 0o644)  # mkstemp's is for its owner only; a collector must read it
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except OSError:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
-def _series_of_others(path: Path) -> list[dict[str, list[str]]]:
+def _series_of_others(path: "Path") -> list[dict[str, list[str]]]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     by_pid: dict[int, dict[str, list[str]]] = {}
     for line in lines:
-        found = _SERIES.match(line.removeprefix(PREFIX))
+        found = re.match(_SERIES, line.removeprefix(PREFIX))
         if found and line.startswith(PREFIX):
             by_pid.setdefault(int(found[2]), {}).setdefault(found[1], []).append(line)
     return [series for pid, series in by_pid.items() if pid != os.getpid() and _lives(pid)]

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from squid_imhelper.base.errors import ImhelperError
@@ -186,8 +185,8 @@ class EngineSource:
         self._begun = time.time()
         self._retry_at = float("inf")
         try:
-            if self._path and is_program(Path(self._path)):
-                self._take(load_program(Path(self._path)), ())
+            if self._path and is_program(self._path):
+                self._take(load_program(self._path), ())
             else:
                 self._build = Build(self._build_program)
         except Exception as error:  # a helper that ends takes Squid down
@@ -257,7 +256,7 @@ def _sentence(error: Exception) -> str:
 
 def _stamp(path: str) -> Stamp | None:
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116  # without pathlib, for the sake of the start
     except (OSError, ValueError):
         return None
     return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

@@ -5,32 +5,30 @@ Squid takes a helper that ends before its first answer for broken, and ends itse
 stderr, and every line is answered as `--on-error` says until Squid closes.
 """
 
-import argparse
+import gc
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from typing import Final, Literal
+from typing import Literal, NamedTuple
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import BUILT_IN
+from squid_imhelper.helper.answering import Helper, Options
 from squid_imhelper.helper.audit import Sink, open_sink
 from squid_imhelper.helper.chores import Chores
 from squid_imhelper.helper.counters import Counters, MetricsFile
 from squid_imhelper.helper.notices import Notices
+from squid_imhelper.helper.options import HELPERS, Given, read_options
 from squid_imhelper.helper.reloading import EngineSource
-from squid_imhelper.helper.serve import Helper, Options, guard_descriptors, serve
+from squid_imhelper.helper.serve import guard_descriptors, serve
 from squid_imhelper.loading import DEFAULT_POLICY, build_program, default_exists
 from squid_imhelper.matching.program import Program
-from squid_imhelper.squid.wire import ACL, REWRITE, Interface
-
-HELPERS: Final[dict[str, Interface]] = {"acl": ACL, "rewrite": REWRITE}
+from squid_imhelper.squid.wire import Interface
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """What a command line asks for; `policy` is None where it cannot be read, `audit` and `metrics` "" for none."""
 
     options: Options
@@ -40,12 +38,12 @@ class Setup:
     metrics_period: float = 0.0
 
 
-def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Namespace]) -> int:
+def start_helper(arguments: list[str], parse: Callable[[list[str]], Given]) -> int:
     """Answers Squid until it closes.
 
     Args:
         arguments: the command line; one of its words is one of HELPERS.
-        parse: reads it, and raises ImhelperError where it cannot.
+        parse: reads it where `read_options` does not, and raises ImhelperError where it cannot either.
     """
     write_fd = guard_descriptors()
     notices = Notices("squid-imhelper")
@@ -55,16 +53,12 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     policy = setup.policy or BUILT_IN
     path = "" if policy == BUILT_IN else policy
     source = EngineSource(path, lambda warn: _build_for_helper(policy, warn), notices, counters)
-    audit = open_sink(setup.audit, lambda text: notices.say_at_times("audit", text)) if setup.audit else None
-    metrics = (
-        MetricsFile(
-            Path(setup.metrics), setup.metrics_period, counters, lambda text: notices.say_at_times("metrics", text)
-        )
-        if setup.metrics
-        else None
-    )
+    audit = open_sink(setup.audit, partial(notices.say_at_times, "audit")) if setup.audit else None
+    metrics = _open_metrics(setup, counters, notices) if setup.metrics else None
     chores = _make_chores(source if setup.policy else None, audit, metrics, counters, notices)
     chores.install()
+    gc.freeze()  # modules stay for good: the collector need not look at them, which would also copy them in children
+    gc.enable()
     if setup.policy:
         source.start()
     try:
@@ -75,6 +69,13 @@ def start_helper(arguments: list[str], parse: Callable[[list[str]], argparse.Nam
     if metrics:
         metrics.write()
     return 0
+
+
+def _open_metrics(setup: Setup, counters: Counters, notices: Notices) -> MetricsFile:
+    from pathlib import Path  # a helper whose counters nobody reads does without
+
+    complain = partial(notices.say_at_times, "metrics")
+    return MetricsFile(Path(setup.metrics), setup.metrics_period, counters, complain)
 
 
 def _make_chores(
@@ -103,31 +104,30 @@ def _make_chores(
         signal.SIGHUP: on_hangup,
         signal.SIGUSR1: lambda: notices.say(counters.summary(os.getpid())),
     }
-    return Chores(chores, lambda text: notices.say_at_times("chore", text))
+    return Chores(chores, partial(notices.say_at_times, "chore"))
 
 
 def _read_setup(
-    arguments: list[str], parse: Callable[[list[str]], argparse.Namespace], interface: Interface, notices: Notices
+    arguments: list[str], parse: Callable[[list[str]], Given], interface: Interface, notices: Notices
 ) -> Setup:
     try:
-        parsed = parse(arguments)
+        given = read_options(arguments) or parse(arguments)
     except (ImhelperError, SystemExit) as error:  # argparse ends for --help and --version
         problem = error if isinstance(error, ImhelperError) else "--help among other options"
         notices.say(f"{problem}; every request is answered as --on-error says")
         return Setup(_salvaged_options(arguments))
     return Setup(
-        options=_helper_options(parsed, interface, notices),
-        policy=str(DEFAULT_POLICY) if parsed.policy is None else parsed.policy,
-        audit=parsed.audit,
-        metrics=parsed.metrics,
-        metrics_period=parsed.metrics_period,
+        options=_helper_options(given, interface, notices),
+        policy=DEFAULT_POLICY if given.policy is None else given.policy,
+        audit=given.audit,
+        metrics=given.metrics,
+        metrics_period=given.metrics_period,
     )
 
 
-def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: Notices) -> Options:
-    words = parsed.format if interface is ACL else parsed.extras
+def _helper_options(given: Given, interface: Interface, notices: Notices) -> Options:
     try:
-        layout = interface.parse_layout(" ".join(words) if words else interface.default_layout)
+        layout = interface.parse_layout(" ".join(given.layout) if given.layout else interface.default_layout)
         if layout.warning:
             notices.say(layout.warning)
     except ImhelperError as error:
@@ -135,10 +135,10 @@ def _helper_options(parsed: argparse.Namespace, interface: Interface, notices: N
         layout = None
     return Options(
         layout=layout,
-        channels=not parsed.no_channel_id,
-        intercepted=interface is ACL and parsed.intercepted,
-        on_error=parsed.on_error,
-        dry_run=parsed.dry_run,
+        channels=not given.no_channel_id,
+        intercepted=given.intercepted,
+        on_error=given.on_error,
+        dry_run=given.dry_run,
     )
 
 
@@ -153,6 +153,6 @@ def _salvaged_options(arguments: list[str]) -> Options:
 
 def _build_for_helper(policy: str, warn: Callable[[str], None]) -> Program:
     """Where the policy is the default one and is not there, the helper waits; other commands take the built-in one."""
-    if policy == str(DEFAULT_POLICY) and not default_exists():
+    if policy == DEFAULT_POLICY and not default_exists():
         raise ImhelperError(f"there is no {DEFAULT_POLICY}, and no other --policy was given")
     return build_program(policy, warn)

@@ -170,12 +170,17 @@ def is_no_request(record: Record) -> bool:
     return record.by_cache or record.repeated or record.fields.get("url", b"").startswith((b"error:", b"/"))
 
 
+def denial(tag: bytes, status: bytes) -> tuple[bool, bool]:
+    """Whether Squid had itself denied a request by its log tag and status, and whether for want of a name."""
+    challenged = PROXY_AUTH_REQUIRED in (status or tag)
+    return DENIED in tag or DENIED in status or (challenged and not tag), challenged
+
+
 def _record(fields: dict[LogField, bytes], time: float | None, duration: float = 0.0) -> Record:
     """Parts what belongs to the request from what the log says about it."""
     tag, status = fields.pop("tag", b""), fields.pop("status", b"")
     service, rule = fields.pop("service", b""), fields.pop("rule", b"")
-    challenged = PROXY_AUTH_REQUIRED in (status or tag)
-    denied = DENIED in tag or DENIED in status or (challenged and not tag)
+    denied, challenged = denial(tag, status)
     by_cache = tag.startswith(b"UDP_") or status.startswith(b"UDP_")
     denied = denied and not (service or rule or by_cache)
     repeated = fields.pop("bump_mode", b"") == b"splice" and tag.startswith(b"NONE")
@@ -202,7 +207,7 @@ def _read_squid(log_format: LogFormat) -> Reader:
             raise UnreadableError("it does not look like a line of Squid's native format")
         time, duration, *values = found.groups()
         fields = {field: value for field, value in zip(_SQUID_FIELDS, values, strict=True) if value and value != b"-"}
-        return _record(_with_user(fields), _time(time, zone), _milliseconds(duration))
+        return _record(_with_user(fields), _time(time, zone), milliseconds(duration))
 
     return read
 
@@ -246,9 +251,7 @@ def _read_layout(log_format: LogFormat) -> Reader:
         fields = layout.read(line)
         if fields is None:
             raise UnreadableError("it does not fit the logformat")
-        return _record(
-            fields, _logged_time(fields, layout, log_format.zone), _milliseconds(fields.pop("duration", b""))
-        )
+        return _record(fields, _logged_time(fields, layout, log_format.zone), milliseconds(fields.pop("duration", b"")))
 
     return read
 
@@ -270,9 +273,9 @@ def _read_own(own: LogFormat) -> Reader:
 
 
 def _logged_time(fields: dict[LogField, bytes], layout: LogLayout, zone: str) -> float | None:
-    seconds, milliseconds, local = (fields.pop(name, b"") for name in ("seconds", "milliseconds", "local_time"))
+    seconds, rest, local = (fields.pop(name, b"") for name in ("seconds", "milliseconds", "local_time"))
     if seconds:
-        return _time(seconds, zone) + _milliseconds(milliseconds)
+        return _time(seconds, zone) + milliseconds(rest)
     zone = "UTC" if layout.in_utc else zone
     try:
         return parse_formatted(local.decode("latin-1"), layout.time_format, zone) if local else None
@@ -280,7 +283,8 @@ def _logged_time(fields: dict[LogField, bytes], layout: LogLayout, zone: str) ->
         raise UnreadableError(str(error)) from None
 
 
-def _milliseconds(text: bytes) -> float:
+def milliseconds(text: bytes) -> float:
+    """Returns the seconds of a duration as Squid writes it; 0 where it is none."""
     return int(text) / 1000 if text.isdigit() and len(text) < 12 else 0.0
 
 
@@ -326,7 +330,7 @@ def _is_header(line: bytes, cells: Sequence[bytes], columns: tuple[str, ...]) ->
 
 def _of_columns(values: Iterable[tuple[str, bytes]], zone: str) -> Record:
     fields = fields_of(values)
-    text, duration = fields.pop("time", None), _milliseconds(fields.pop("duration", b""))
+    text, duration = fields.pop("time", None), milliseconds(fields.pop("duration", b""))
     return _record(cast(dict[LogField, bytes], fields), None if text is None else _time(text, zone), duration)
 
 

@@ -25,6 +25,8 @@ BLOCK: Final = MAX_LINE
 """Bytes of a block; a line that is longer is cut off there."""
 _PIECE: Final = 1 << 13
 """Bytes that are read at a time: of a compressed file that is cut off, so many at most are lost."""
+_LARGE_PIECE: Final = 1 << 18
+"""Bytes of a file that is not compressed."""
 _FIRST_LINE: Final = 2 * MAX_LINE
 """Bytes in which a line has to end, for its log to be looked at."""
 _FIRST_LINES: Final = 20
@@ -88,7 +90,8 @@ class Blocks:
         return self._take(len(self._buffer))
 
     def _take(self, size: int) -> bytes:
-        block = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as whole, whole[:size] as part:
+            block = bytes(part)
         del self._buffer[:size]
         return block
 
@@ -170,9 +173,9 @@ class Logs:
         """
         cutter, problem = Blocks(), None
         try:
-            with self._open(log.path) as (beginning, content, position):
+            with self._open(log.path) as (beginning, content, position, piece):
                 yield from cutter.feed(beginning)
-                while data := content.read1(_PIECE):
+                while data := content.read1(piece):
                     yield from cutter.feed(data)
                     progress(position())
         except ImhelperError as error:
@@ -183,15 +186,15 @@ class Logs:
             raise problem
 
     @contextmanager
-    def _open(self, path: str) -> Iterator[tuple[bytes, io.BufferedReader, Callable[[], int]]]:
+    def _open(self, path: str) -> Iterator[tuple[bytes, io.BufferedReader, Callable[[], int], int]]:
         with told_in_a_sentence(Path(path)):
             if path in self._streams:
                 stream = self._streams.pop(path)
                 with stream.file:
-                    yield stream.beginning, stream.content, lambda: 0
+                    yield stream.beginning, stream.content, lambda: 0, _PIECE
                 return
             with open_content(Path(path)) as (content, file):
-                yield b"", content, file.tell
+                yield b"", content, file.tell, (_PIECE if is_packed(file) else _LARGE_PIECE)
 
 
 def follow(path: str) -> Iterator[bytes]:

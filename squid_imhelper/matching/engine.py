@@ -30,6 +30,32 @@ class CompiledRule:
         self._sites = None if rule.sites is None else [sites[name] for name in rule.sites]
         self._except_sites = [sites[name] for name in rule.except_sites]
 
+    @property
+    def lists(self) -> list[Sites]:
+        """The site lists that it asks."""
+        return [*(self._sites or ()), *self._except_sites]
+
+    @property
+    def needs_evidence(self) -> bool:
+        """Whether it asks for more than who makes a request."""
+        return (self.rule.services, self.rule.sites, self.rule.user_agents) != (None, None, None)
+
+    def fits_user(self, user: str | None) -> bool:
+        """Whether the condition on users is met."""
+        return self.rule.users is None or user in self.rule.users
+
+    def fits_client(self, client: str | None) -> bool:
+        """Whether the condition on clients is met."""
+        return self._clients is None or (client is not None and as_number(client) in self._clients)
+
+    def fits_person(self, client: str | None, user: str | None) -> bool:
+        """Whether a rule that needs no evidence may hold for a client, or for a user where it asks for no clients."""
+        return self.fits_client(client) if self._clients is not None else self.fits_user(user)
+
+    def part_of_agent(self, agent: str | None) -> str | None:
+        """Returns the first text of the condition on user agents that is in one, or None."""
+        return next((text for text in self.rule.user_agents or () if text in (agent or "")), None)
+
     def evidence(self, request: Request, views: "Views", now: float) -> Holds | None:
         """Returns why the rule holds for a request, or None where it does not; when it applies is not asked here.
 
@@ -37,14 +63,12 @@ class CompiledRule:
             ExpressionTimeoutError: an expression took too long.
         """
         rule = self.rule
-        if rule.users is not None and request.user not in rule.users:
-            return None
-        if self._clients is not None and (request.client is None or as_number(request.client) not in self._clients):
+        if not (self.fits_user(request.user) and self.fits_client(request.client)):
             return None
         signature = None if rule.services is None else self._signature(views, rule.services)
         if rule.services is not None and signature is None:
             return None
-        agent = next((text for text in rule.user_agents or () if text in (request.user_agent or "")), None)
+        agent = self.part_of_agent(request.user_agent)
         if rule.user_agents is not None and agent is None:
             return None
         site = None if self._sites is None else self._site(self._sites, request, views, now)
@@ -124,9 +148,9 @@ class Engine:
     ) -> None:
         """Puts a program to work. Who tries variants of one hands in what they have in common."""
         self.program = program
-        self._matcher = matcher or Matcher(program)
+        self.matcher = matcher or Matcher(program)
         self._sites = open_sites(program) if sites is None else sites
-        self._rules = [CompiledRule(rule, self._sites) for rule in program.rules]
+        self.rules = [CompiledRule(rule, self._sites) for rule in program.rules]
         self._groups = {service: name.group for service, name in program.services.items()}
         self._select = lru_cache(ENTRIES)(lambda words: select_services(words, self._groups))
         self._in_force: list[CompiledRule] = []
@@ -196,7 +220,7 @@ class Engine:
 
     def _put_in_force(self, now: float) -> None:
         held = {name for name, own in self.program.schedules.items() if schedule.holds(own, now)}
-        self._in_force = [rule for rule in self._rules if _applies(rule.rule, held, now)]
+        self._in_force = [rule for rule in self.rules if _applies(rule.rule, held, now)]
         self._since, self._until = now, self.next_change(now)
 
     def decide_services(self, request: Request, words: tuple[str, ...]) -> Decision:
@@ -218,10 +242,10 @@ class Engine:
         return self.program.services[service].name if service else ""
 
     def _views(self, request: Request) -> Views:
-        everything = self._matcher.signatures(request)
+        everything = self.matcher.signatures(request)
         if len(request.names) <= 1:
             return Views(everything, ())
-        return Views(everything, [self._matcher.signatures_of_name(name) for name in request.names])
+        return Views(everything, [self.matcher.signatures_of_name(name) for name in request.names])
 
     def _is_open(self, request: Request, views: Views) -> bool:
         """Whether it goes to where blocked requests are sent, shows no other name, and goes to nobody's network."""

@@ -12,13 +12,11 @@ time. As long as one rests, a URL with its literal is one that could not be look
 
 import re
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ahocorasick
-import regex
 
 from squid_imhelper.base.errors import ImhelperError
 
@@ -35,9 +33,15 @@ _SHORTEST: Final = 2
 """Characters; a single one is in nearly every URL."""
 _MAX_ALTERNATIVES: Final = 50
 
+_NEVER_ESCAPED: Final = re.compile(r"[a-z0-9._~/:?=&+,;@!$()*-]+")
+"""What Squid and the URL standard leave as it is, so that it is seen in a URL without reading that."""
+
 # What `regex` reads otherwise than `re`: braces that are no count (fuzzy matching, named lists), groups and flags of
 # its own, and POSIX classes.
-_OTHERWISE: Final = re.compile(r"\{(?!\d+(?:,\d*)?\})|\(\?(?![:=!>]|i[:)]|<[=!]|P<)|\[:[^\]]*:\]")
+_OTHERWISE: Final = r"\{(?!\d+(?:,\d*)?\})|\(\?(?![:=!>]|i[:)]|<[=!]|P<)|\[:[^\]]*:\]"
+
+if TYPE_CHECKING:
+    import regex
 
 Literals = frozenset[str]
 
@@ -114,6 +118,7 @@ class Expressions:
         if by_literal:
             self._literals.make_automaton()
         self._searched = bool(by_literal)
+        self._plain = all(map(_NEVER_ESCAPED.fullmatch, by_literal))
 
     def search(self, url: str, now: float) -> str | None:
         """Returns the first expression that is found in a URL.
@@ -141,8 +146,16 @@ class Expressions:
             raise ExpressionTimeoutError(f"the expression '{slow}' took too long")
         return None
 
+    def may_hold(self, url: str) -> bool:
+        """Whether an expression may be found in an ASCII URL: whether it would be tried at all."""
+        if self._always or not self._plain:
+            return True
+        return self._searched and next(self._literals.iter(url.lower()), None) is not None
+
     def _pattern(self, number: int) -> "regex.Pattern[str]":
         if number not in self._compiled:
+            import regex  # most helpers never need it
+
             self._compiled[number] = regex.compile(self._patterns[number])
         return self._compiled[number]
 
@@ -160,8 +173,10 @@ def required_literals(pattern: str) -> Literals:
 
     Empty where nothing is known.
     """
-    if _OTHERWISE.search(pattern):
+    if re.search(_OTHERWISE, pattern):
         return frozenset()
+    import warnings
+
     # The parser has no public name; its tree has been the same for twenty years, and a test holds us to it.
     from re import _parser  # type: ignore[attr-defined]
 

@@ -24,12 +24,12 @@ in lower case, so every candidate is verified against its signature.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import ahocorasick
 
-from squid_imhelper.base.addresses import as_number, embedded_ipv4, parse_network
+from squid_imhelper.base.addresses import as_number, embedded_ipv4, leading_bits
 from squid_imhelper.base.memo import memoised
 from squid_imhelper.base.model import Kind, Match, Request, Signature, UrlPattern
 from squid_imhelper.matching.program import Program
@@ -59,6 +59,12 @@ _HOLDS: Final[dict[Match, Callable[[str, str], bool]]] = {
     Match.SUBSTRING: lambda text, subject: text in subject,
 }
 
+
+def text_fits(match: Match, text: str, subject: str) -> bool:
+    """Whether the text of a signature fits a text of a request."""
+    return _HOLDS[match](text, subject)
+
+
 _PRECISION: Final = {match: n for n, match in enumerate(Match)}
 
 
@@ -68,6 +74,26 @@ class NameEvidence(NamedTuple):
     hosts: tuple[Signature, ...]
     domains: tuple[Signature, ...]
     networks: tuple[Signature, ...]
+
+
+NOBODY: Final = NameEvidence((), (), ())
+
+
+class _BoundPatterns:
+    """To which names URL patterns are bound."""
+
+    def __init__(self, patterns: Iterable[UrlPattern]) -> None:
+        patterns = list(patterns)
+        self._hosts = frozenset(pattern.host for pattern in patterns if pattern.host)
+        self._domains = frozenset(pattern.domain for pattern in patterns if pattern.domain)
+        self._networks = any(pattern.in_networks for pattern in patterns)
+        self.names = self._hosts | self._domains
+
+    def fit(self, name: str, networks: Sequence[Signature]) -> bool:
+        """Whether any of them is bound to a name, which is in these networks."""
+        if name in self._hosts or (networks and self._networks):
+            return True
+        return not self._domains.isdisjoint(suffixes(name))
 
 
 class Automaton:
@@ -104,52 +130,75 @@ class Matcher:
             of_kind[signature.kind].append(signature)
         self._hosts = _index((s.value, s) for s in of_kind[Kind.HOST])
         self._domains = _index((s.value, s) for s in of_kind[Kind.DOMAIN])
+        self.unbound_patterns = [s.url for s in of_kind[Kind.URL] if s.url and not s.url.bound]
+        self._bound = _BoundPatterns(s.url for s in of_kind[Kind.URL] if s.url and s.url.bound)
         self._exceptions = frozenset(program.exceptions)
-        self._excepted_domains = frozenset(domain for domain, _ in program.exceptions)
+        self._names = frozenset((*self._hosts, *self._domains, *(domain for domain, _ in program.exceptions)))
+        somebody = self._names | self._bound.names
+        self._roots = frozenset(map(root_of, somebody)) if all("." in name for name in somebody) else None
         self._content_types = of_kind[Kind.CONTENT_TYPE]
         self._bots = program.bots
         self._ports = _index((int(s.value), s) for s in of_kind[Kind.PORT])
         self._networks = _index_networks(of_kind[Kind.NETWORK])
         self._paths = Automaton((s, s.url.path.lower()) for s in of_kind[Kind.URL] if s.url)
-        self._queries = {s: re.compile(s.url.query) for s in of_kind[Kind.URL] if s.url and s.url.query}
         self._agents = Automaton((s, s.value) for s in of_kind[Kind.USER_AGENT])
-        self._by_name = memoised(self._look_up_name)
+        self.look_up_name = memoised(self._look_up_name)
         self._by_agent = memoised(self._search_agent)
         self._by_content_type = memoised(self._look_up_content_type)
 
     def signatures(self, request: Request) -> list[Signature]:
         """Returns the signatures that a request carries, strongest first."""
-        names = [self._by_name(name) for name in request.names]
+        names = [self.look_up_name(name) for name in request.names]
         urls = self._search_path(request) if request.target.path is not None else []
         found = [signature for name in names for signature in name.hosts]
         found += [signature for signature in urls if signature.url and signature.url.bound]
         found += [signature for name in names for signature in name.domains]
         found += [signature for signature in urls if signature.url and not signature.url.bound]
+        found += self.signatures_of_headers(request)
+        found += [signature for name in names for signature in name.networks]
+        found += self.signatures_of_port(request.target.port)
+        found += self.signatures_of_port(request.destination_port)
+        return found
+
+    def signatures_of_headers(self, request: Request) -> list[Signature]:
+        """Returns the signatures of content type and user agent, strongest first."""
+        found: list[Signature] = []
         if request.content_type:
             found += self._by_content_type(request.content_type)
         if request.user_agent:
             found += self._by_agent(request.user_agent)
-        found += [signature for name in names for signature in name.networks]
-        for port in (request.target.port, request.destination_port):
-            if port is not None:
-                found += self._ports.get(port, ())
         return found
+
+    def signatures_of_port(self, port: int | None) -> tuple[Signature, ...]:
+        """Returns the signatures of a port."""
+        return self._ports.get(port, ()) if port is not None else ()
+
+    def is_nobody(self, name: str) -> bool:
+        """Whether it is plain that no signature holds for a name, be it for some paths only."""
+        return not (may_be_address(name) or self.has_below(root_of(name)))
+
+    def has_below(self, root: str) -> bool:
+        """Whether there may be signatures for names that end with two labels, or for these two themselves."""
+        return self._roots is None or root in self._roots
+
+    def path_matters(self, name: str) -> bool:
+        """Whether there are URL signatures for this name, which hold for some paths on it and not for others."""
+        return self._bound.fit(name, self.look_up_name(name).networks)
 
     def signatures_of_name(self, name: str) -> tuple[Signature, ...]:
         """Returns the signatures that a name has by itself, strongest first."""
-        return sum(self._by_name(name), ())
+        return sum(self.look_up_name(name), ())
 
     def _look_up_name(self, name: str) -> NameEvidence:
-        hosts = self._hosts.get(name, ())
-        domains: list[Signature] = []
-        excepted: set[str] = set()
-        for suffix in suffixes(name):
-            domains += self._domains.get(suffix, ())
-            if suffix in self._excepted_domains:
-                excepted |= {service for domain, service in self._exceptions if domain == suffix}
+        known = [suffix for suffix in suffixes(name) if suffix in self._names]
+        networks = tuple(self._look_up_networks(name)) if may_be_address(name) else ()
+        if not known:
+            return NameEvidence((), (), networks) if networks else NOBODY
+        domains = [signature for suffix in known for signature in self._domains.get(suffix, ())]
+        excepted = {service for domain, service in self._exceptions if domain in known}
         if excepted:
             domains = [signature for signature in domains if signature.service not in excepted]
-        return NameEvidence(hosts, tuple(domains), tuple(self._look_up_networks(name)))
+        return NameEvidence(self._hosts.get(name, ()), tuple(domains), networks)
 
     def _look_up_networks(self, name: str) -> Iterator[Signature]:
         """Longest prefix first; of an IPv4 address inside an IPv6 one, too."""
@@ -159,57 +208,68 @@ class Matcher:
 
     def _look_up_content_type(self, value: str) -> list[Signature]:
         kind = value.partition(";")[0].strip().lower()
-        return self._sorted(s for s in self._content_types if _HOLDS[s.match](s.value, kind))
+        return self._sorted(s for s in self._content_types if text_fits(s.match, s.value, kind))
 
     def _search_agent(self, agent: str) -> list[Signature]:
-        found = [s for s in self._agents.search(agent) if _HOLDS[s.match](s.value, agent)]
+        found = [s for s in self._agents.search(agent) if text_fits(s.match, s.value, agent)]
         crawls = {service for text, service in self._bots if text in agent} if found else set()
         return self._sorted(s for s in found if s.service not in crawls)
 
     def _search_path(self, request: Request) -> list[Signature]:
         path = request.target.path or ""
         found = self._paths.search(path.lower())
-        return self._sorted(s for s in found if s.url and self._url_holds(s, s.url, request)) if found else []
+        return self._sorted(s for s in found if s.url and self._url_holds(s.service, s.url, request)) if found else []
 
-    def _url_holds(self, signature: Signature, url: UrlPattern, request: Request) -> bool:
+    def _url_holds(self, service: str, url: UrlPattern, request: Request) -> bool:
         path = request.target.path or ""
         if url.ignore_case:
-            holds = _HOLDS[url.match](url.path.lower(), path.lower())
+            holds = text_fits(url.match, url.path.lower(), path.lower())
         else:
-            holds = _HOLDS[url.match](url.path, path)
+            holds = text_fits(url.match, url.path, path)
         if not holds or (url.method and request.method not in (None, url.method)):
             return False
-        query = self._queries.get(signature)
-        if query is not None and not query.search(request.target.query):
+        if url.query and not re.search(url.query, request.target.query):  # `re` remembers what it has compiled
             return False
-        return not url.bound or any(self._points_at(signature.service, url, name) for name in request.names)
+        return not url.bound or any(self._points_at(service, url, name) for name in request.names)
 
     def _points_at(self, service: str, url: UrlPattern, name: str) -> bool:
         if url.in_networks:
-            return any(network.service == service and not network.flag for network in self._by_name(name).networks)
+            return any(network.service == service and not network.flag for network in self.look_up_name(name).networks)
         return name == url.host or (bool(url.domain) and is_below(name, url.domain))
 
     def _sorted(self, signatures: Iterable[Signature]) -> list[Signature]:
         return sorted(signatures, key=self._rank.__getitem__)
 
 
-def suffixes(name: str) -> Iterator[str]:
-    """Yields a name and its parent domains, the longest first; an address has no parents.
+def suffixes(name: str) -> list[str]:
+    """Returns a name and its parent domains, the longest first; an address has no parents.
 
     Those longer than any name can be (RFC 1035, 2.3.4) are left out: a client may send an SNI of 60 KB of dots.
     """
-    yield name
+    found = [name]
     if ":" in name:
-        return
+        return found
     dot = name.find(".", max(0, len(name) - MAX_NAME - 1))
     while dot >= 0:
-        yield name[dot + 1 :]
+        found.append(name[dot + 1 :])
         dot = name.find(".", dot + 1)
+    return found
+
+
+def may_be_address(name: str) -> bool:
+    """Whether a normalised name may be an address: one of IPv4 ends in a digit, and one of IPv6 has colons."""
+    return name[-1:].isdigit() or ":" in name
 
 
 def is_below(name: str, domain: str) -> bool:
     """Whether a name is a domain or a sub-domain of it."""
     return name == domain or name.endswith("." + domain)
+
+
+def root_of(name: str) -> str:
+    """The last two labels of a name: a name below another one has the same, unless that one is a single label."""
+    head, _, last = name.rpartition(".")
+    return f"{head[head.rfind('.') + 1 :]}.{last}"
 
 
 def _index(pairs: Iterable[tuple[_Key, Signature]]) -> dict[_Key, tuple[Signature, ...]]:
@@ -223,9 +283,8 @@ def _index_networks(signatures: Iterable[Signature]) -> dict[int, list[tuple[int
     """Returns, by IP version, the prefix lengths from long to short, each with its networks by leading bits."""
     by_length: defaultdict[tuple[int, int], list[tuple[int, Signature]]] = defaultdict(list)
     for signature in signatures:
-        network = parse_network(signature.value)
-        bits = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
-        by_length[network.version, network.prefixlen].append((bits, signature))
+        version, length, bits = leading_bits(signature.value)
+        by_length[version, length].append((bits, signature))
     indexed: dict[int, list[tuple[int, dict[int, tuple[Signature, ...]]]]] = {4: [], 6: []}
     for (version, length), pairs in sorted(by_length.items(), reverse=True):
         indexed[version].append((length, _index(pairs)))

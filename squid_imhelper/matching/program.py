@@ -1,7 +1,6 @@
 """The program: the flat tables that a policy and the catalogue are compiled to, and all that answers need."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from squid_imhelper.base.errors import ImhelperError, suggest
@@ -29,8 +28,7 @@ class SiteTables(NamedTuple):
     ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """Compiled tables.
 
     `services` are all services of the catalogue by id. `signatures` are those that count by themselves, or that some
@@ -46,9 +44,9 @@ class Program:
     rules: tuple[Rule, ...]
     response: Response
     open_targets: frozenset[tuple[str, int]]
-    audit: AuditSettings = field(default_factory=AuditSettings)
-    sites: Mapping[str, SiteTables] = field(default_factory=dict)
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    audit: AuditSettings = AuditSettings()
+    sites: Mapping[str, SiteTables] = {}
+    schedules: Mapping[str, Schedule] = {}
     files: tuple[str, ...] = ()
 
 

@@ -4,48 +4,50 @@
     4          format version                         (all numbers big-endian)
     8          length of the file
     8          length of the tables
-    32         SHA-256 of the numbers above and the tables
+    4          CRC-32 of the numbers above and the tables
     ...        the tables, as JSON with sorted keys
     ...        the tries of the site lists, each at a multiple of 4096
 
-The tables hold offset, length and SHA-256 of each trie. So one digest vouches for everything; a helper at its start
+The tables hold offset, length and CRC-32 of each trie. So one digest vouches for everything; a helper at its start
 looks at header, lengths and tables only, since the tries may be large, and `verify_program` at all of it. The same
 policy in the same place, catalogue and version of marisa-trie make the same bytes. Nothing in it can name code to run.
+The digest finds damage, and no malice: who can write the file can write any digest. A cryptographic one would find no
+more, and OpenSSL takes longer to load than a program.
 """
 
-import hashlib
 import json
-import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from zlib import crc32
 
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import AuditSettings, Kind, Match, Response, Rule, Schedule, Signature, UrlPattern
 from squid_imhelper.matching.program import Program, ServiceName, SiteTables
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MAGIC: Final = b"squid-imhelper\r\n"
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE: Final = 4096
 MAPPED_FROM: Final = 8 << 20
 """Bytes from which on a file is mapped, and shared by all who open it. A smaller one is read: who writes over it in
 place, instead of replacing it, pulls no memory from under a helper (SIGBUS)."""
 
 _NUMBERS: Final = struct.Struct(">16sIQQ")
-_DIGEST_SIZE: Final = 32
-_HEADER_SIZE: Final = _NUMBERS.size + _DIGEST_SIZE
+_DIGEST: Final = struct.Struct(">I")
+_HEADER_SIZE: Final = _NUMBERS.size + _DIGEST.size
 
 
-def is_program(path: Path) -> bool:
+def is_program(path: "str | Path") -> bool:
     """Whether a file is a program, as far as its first bytes tell; False for what cannot be read."""
     try:
-        if not path.is_file():
+        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # without pathlib, for the sake of a helper's start
             return False
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123
             return file.read(len(MAGIC)).startswith(MAGIC.rstrip())
     except (OSError, ValueError):
         return False
@@ -54,28 +56,31 @@ def is_program(path: Path) -> bool:
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def save_program(program: Program, path: Path) -> None:
+def save_program(program: Program, path: "Path") -> None:
     """Writes a program, and puts it into its place as a whole.
 
     Raises:
         ImhelperError: it cannot be written.
     """
-    temporary = ""
+    import tempfile  # which a helper that reads a program does without
+
+    temporary: Path | None = None
     try:
         target = path.resolve()  # a link stays one
         if target.exists() and not target.is_file():
             raise ImhelperError(f"cannot write {path}: it is no regular file")
-        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        temporary = target.parent / name
         with os.fdopen(fd, "wb") as file:
             write_program(program, file)
             file.flush()
             # mkstemp's mode is for its owner only, and the user `proxy` must read it; unless it was set to less.
             os.fchmod(file.fileno(), target.stat().st_mode & 0o777 if target.exists() else 0o644)
             os.fsync(file.fileno())
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise ImhelperError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -93,7 +98,7 @@ def write_program(program: Program, file: BinaryIO) -> None:
     ends = (start + offset + length for offset, length, _ in places if length)
     end = max(ends, default=_HEADER_SIZE + len(tables))
     numbers = _NUMBERS.pack(MAGIC, VERSION, end, len(tables))
-    file.write(numbers + hashlib.sha256(numbers + tables).digest() + tables)
+    file.write(numbers + _DIGEST.pack(crc32(tables, crc32(numbers))) + tables)
     at = _HEADER_SIZE + len(tables)
     for (offset, length, _), trie in zip(places, tries, strict=True):
         if length:
@@ -102,14 +107,14 @@ def write_program(program: Program, file: BinaryIO) -> None:
             at = start + offset + length
 
 
-Place = tuple[int, int, str]
-"""Offset behind the first page of tries, length, SHA-256 in hexadecimal."""
+Place = tuple[int, int, int]
+"""Offset behind the first page of tries, length, CRC-32."""
 
 
 def _places(tries: Iterable[bytes | memoryview]) -> list[Place]:
     places, offset = [], 0
     for trie in tries:
-        places.append((offset, len(trie), hashlib.sha256(trie).hexdigest()))
+        places.append((offset, len(trie), crc32(trie)))
         offset = _rounded_up(offset + len(trie))
     return places
 
@@ -133,9 +138,9 @@ def _encode_tables(program: Program, places: list[Place]) -> dict[str, object]:
         "exceptions": program.exceptions,
         "bots": program.bots,
         "rules": [_encode_rule(rule) for rule in program.rules],
-        "response": asdict(program.response),
+        "response": program.response._asdict(),
         "open_targets": sorted(program.open_targets),
-        "audit": asdict(program.audit),
+        "audit": program.audit._asdict(),
         "site_lists": list(program.sites),
         "sites": sites,
         "schedules": [[s.name, s.zone, s.stretches] for s in program.schedules.values()],
@@ -144,29 +149,38 @@ def _encode_tables(program: Program, places: list[Place]) -> dict[str, object]:
 
 
 def _encode_signature(s: Signature) -> list[object]:
-    url = {**asdict(s.url), "match": s.url.match.value} if s.url else None
+    url = {**s.url._asdict(), "match": s.url.match.value} if s.url else None
     return [s.kind.value, s.value, s.service, s.flag, s.match.value, url]
 
 
 def _encode_rule(rule: Rule) -> dict[str, object]:
-    values = {field.name: getattr(rule, field.name) for field in fields(rule)}
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in rule._asdict().items()}
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def load_program(path: Path) -> Program:
+class Opened(NamedTuple):
+    """A program file: all of it, and its tables, as they stand there."""
+
+    name: str
+    data: memoryview
+    tables: bytes
+
+    def trie(self, place: Place) -> memoryview:
+        """The bytes of a trie."""
+        start = _first_page(len(self.tables)) + place[0]
+        return self.data[start : start + place[1]]
+
+
+def load_program(path: "str | Path") -> Program:
     """Opens a program file. All of a small one is verified; of a large one header, lengths and tables.
 
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
-    data, tables = _open(path)
-    program = _decode(data, tables, str(path))
-    if len(data) < MAPPED_FROM:
-        _verify_tries(program, tables, str(path))
-    return program
+    opened = _open(path)
+    return _decode(opened, verify=len(opened.data) < MAPPED_FROM)
 
 
 def map_program(file: BinaryIO, name: str) -> Program:
@@ -176,46 +190,40 @@ def map_program(file: BinaryIO, name: str) -> Program:
         ImhelperError: it is none, or not a whole one.
         OSError: it cannot be read.
     """
-    return _decode(*_map(file, name), name)
+    return _decode(_map(file, name), verify=False)
 
 
-def verify_program(path: Path) -> Program:
+def verify_program(path: "str | Path") -> Program:
     """Opens a program file, and holds every trie against its digest.
 
     Raises:
         ImhelperError: it is none, or not a whole one, or cannot be read.
     """
-    data, tables = _open(path)
-    program = _decode(data, tables, str(path))
-    _verify_tries(program, tables, str(path))
-    return program
+    return _decode(_open(path), verify=True)
 
 
-def _verify_tries(program: Program, tables: bytes, name: str) -> None:
-    for sites, (*places, _regex, _networks, _ports) in json.loads(tables)["sites"].items():
-        for (_, _, digest), trie in zip(places, program.sites[sites][:2], strict=True):
-            if hashlib.sha256(trie).hexdigest() != digest:
-                raise ImhelperError(f"{name} is damaged: the digest of site list '{sites}' is wrong; compile it again")
-
-
-def _open(path: Path) -> tuple[memoryview, bytes]:
+def _open(path: "str | Path") -> Opened:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123
             return _map(file, str(path))
     except (OSError, ValueError) as error:
         raise ImhelperError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _decode(data: memoryview, tables: bytes, name: str) -> Program:
-    start = _first_page(len(tables))
+def _decode(opened: Opened, *, verify: bool) -> Program:
     try:
-        return _decode_tables(json.loads(tables), lambda place: data[start + place[0] : start + place[0] + place[1]])
+        tables = json.loads(opened.tables)
+        program = _decode_tables(tables, opened.trie)
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # though the digest fits
-        raise ImhelperError(f"{name} is damaged: {error!r}; compile it again") from None
+        raise ImhelperError(f"{opened.name} is damaged: {error!r}; compile it again") from None
+    for name, (*places, _regex, _networks, _ports) in tables["sites"].items() if verify else ():
+        if any(crc32(opened.trie(place)) != place[2] for place in places):
+            text = f"{opened.name} is damaged: the digest of site list '{name}' is wrong; compile it again"
+            raise ImhelperError(text)
+    return program
 
 
-def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
-    """Returns the whole file and its tables."""
+def _map(file: BinaryIO, name: str) -> Opened:
     size = os.fstat(file.fileno()).st_size
     if size < _HEADER_SIZE:
         raise ImhelperError(f"{name} is no whole program: it has {size} bytes only; compile it again")
@@ -223,6 +231,8 @@ def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
         file.seek(0)
         data = memoryview(file.read(size))
     else:
+        import mmap
+
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     magic, version, length, tables_length = _NUMBERS.unpack_from(data)
     if magic != MAGIC:
@@ -235,10 +245,10 @@ def _map(file: BinaryIO, name: str) -> tuple[memoryview, bytes]:
     if length != size or len(data) != size:
         raise ImhelperError(f"{name} is no whole program: it has {size} of {length} bytes; compile it again")
     tables = bytes(data[_HEADER_SIZE : _HEADER_SIZE + tables_length])
-    digest = hashlib.sha256(bytes(data[: _NUMBERS.size]) + tables).digest()
-    if digest != data[_NUMBERS.size : _HEADER_SIZE]:
+    (digest,) = _DIGEST.unpack_from(data, _NUMBERS.size)
+    if digest != crc32(tables, crc32(data[: _NUMBERS.size])):
         raise ImhelperError(f"{name} is damaged: its digest does not fit; compile it again")
-    return data, tables
+    return Opened(name, data, tables)
 
 
 def _decode_tables(tables: Mapping[str, Any], trie: Callable[[Place], memoryview]) -> Program:
@@ -261,10 +271,14 @@ def _decode_tables(tables: Mapping[str, Any], trie: Callable[[Place], memoryview
     )
 
 
+_KINDS: Final = {kind.value: kind for kind in Kind}
+_MATCHES: Final = {match.value: match for match in Match}
+
+
 def _decode_signature(row: list[Any]) -> Signature:
     kind, value, service, flag, match, url = row
-    pattern = UrlPattern(**{**url, "match": Match(url["match"])}) if url else None
-    return Signature(Kind(kind), value, service, flag, Match(match), pattern)
+    pattern = UrlPattern(**{**url, "match": _MATCHES[url["match"]]}) if url else None
+    return Signature(_KINDS[kind], value, service, flag, _MATCHES[match], pattern)
 
 
 def _expressions(rows: Iterable[list[Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:

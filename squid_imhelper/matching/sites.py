@@ -9,14 +9,15 @@ finds every key that a text begins with, so the keys are written in such a way t
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from squid_imhelper.base.addresses import as_number, embedded_ipv4
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import Evidence, Interval, Request, SiteList
 from squid_imhelper.matching.expressions import BURST, Account, Expressions, required_literals
-from squid_imhelper.matching.matcher import suffixes
+from squid_imhelper.matching.matcher import may_be_address, suffixes
 from squid_imhelper.matching.program import SiteTables
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ _WHOLE: Final = "/"
 
 def compile_site_list(sites: SiteList) -> SiteTables:
     """Builds the tables of a site list; the same list makes the same bytes."""
-    domains = [_domain_key(name) for name in sites.domains]
-    domains += [_domain_key(name) + _WHOLE for name in sites.hosts]
+    # One key after the other: a list of millions is in memory twice already, as text and as a trie that grows.
+    domains = (_domain_key(name) for name in sites.domains)
+    hosts = (_domain_key(name) + _WHOLE for name in sites.hosts)
     return SiteTables(
-        domains=_build(domains),
-        urls=_build([f"{url}/" for url in sites.urls]),
+        domains=_build(chain(domains, hosts)),
+        urls=_build(f"{url}/" for url in sites.urls),
         regex=tuple((pattern, tuple(sorted(required_literals(pattern)))) for pattern in sites.regex),
         networks=sites.networks,
         ports=sites.ports,
@@ -46,12 +48,11 @@ def _domain_key(name: str) -> str:
     return f"{name[::-1]}."
 
 
-def _build(keys: Sequence[str]) -> bytes:
-    if not keys:
-        return b""
+def _build(keys: Iterable[str]) -> bytes:
     import marisa_trie  # a policy without site lists does without
 
-    return bytes(marisa_trie.Trie(keys).tobytes())
+    trie = marisa_trie.Trie(keys)
+    return bytes(trie.tobytes()) if len(trie) else b""
 
 
 def _open(data: bytes | memoryview) -> "marisa_trie.Trie":
@@ -71,14 +72,19 @@ class KeyTrie:
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self._trie = _open(data) if data else None
+        self.prefixes: Callable[[str], list[str]] = self._trie.prefixes if self._trie is not None else _no_prefixes
+        """Returns the keys that a text begins with, the longest last."""
 
     def __bool__(self) -> bool:
         return self._trie is not None
 
-    def longest_prefix(self, text: str) -> str | None:
-        """Returns the longest key that a text begins with."""
-        found = self._trie.prefixes(text) if self._trie is not None else None
-        return found[-1] if found else None
+    def begins_any(self, text: str) -> bool:
+        """Whether any key begins with a text."""
+        return self._trie is not None and self._trie.has_keys_with_prefix(text)
+
+
+def _no_prefixes(_: str) -> list[str]:
+    return []
 
 
 class AddressSet:
@@ -87,9 +93,6 @@ class AddressSet:
     def __init__(self, intervals: Sequence[Interval]) -> None:
         self._starts = [interval[:2] for interval in intervals]
         self._ends = [(interval[0], interval[2]) for interval in intervals]
-
-    def __bool__(self) -> bool:
-        return bool(self._starts)
 
     def __contains__(self, address: tuple[int, int]) -> bool:
         n = bisect_right(self._starts, address) - 1
@@ -102,10 +105,11 @@ class Sites:
     def __init__(self, tables: SiteTables, account: Account | None = None) -> None:
         """Opens the tables. Lists that work together share an account of the time that expressions take."""
         self._domains = KeyTrie(tables.domains)
-        self._urls = KeyTrie(tables.urls)
-        self._expressions = Expressions(tables.regex, account or Account(BURST)) if tables.regex else None
+        self.urls = KeyTrie(tables.urls)
+        self.expressions = Expressions(tables.regex, account or Account(BURST)) if tables.regex else None
         self._networks = AddressSet(tables.networks)
-        self._ports = frozenset(tables.ports)
+        self._has_addresses = bool(tables.networks)
+        self.ports = frozenset(tables.ports)
 
     def evidence(self, request: Request, name: str, now: float) -> Evidence | None:
         """Returns what puts a request for this name on the list, or None.
@@ -117,31 +121,53 @@ class Sites:
         entry = self._find_domain(name) or self._find_url(request, name)
         if entry:
             return Evidence("site", entry)
-        if self._networks and any(as_number(text) in self._networks for text in (name, embedded_ipv4(name))):
+        if self._has_address(name):
             return Evidence("site", name)
-        if target.port in self._ports:
+        if target.port in self.ports:
             return Evidence("site", str(target.port))
-        if self._expressions is None:
+        if self.expressions is None:
             return None
-        pattern = self._expressions.search(target._replace(host=name).url, now)
+        pattern = self.expressions.search(target._replace(host=name).url, now)
         return Evidence("regex", pattern) if pattern else None
 
+    def has(self, name: str, port: int | None) -> bool:
+        """Whether every request for this name and port is on the list, whatever its path."""
+        if self._domains.prefixes(f"{name[: -LONGEST_NAME - 1 : -1]}.{_WHOLE}") or port in self.ports:
+            return True
+        return self._has_addresses and self._has_address(name)
+
+    def has_below(self, root: str) -> bool:
+        """Whether a name that ends with two labels, or these two themselves, may be on the list; addresses aside."""
+        key = f"{root[::-1]}."
+        return bool(self._domains.prefixes(key) or self._domains.begins_any(key) or self.urls)
+
+    def has_urls(self, name: str) -> bool:
+        """Whether there are URLs on the list that requests for this name may have."""
+        return any(self.urls.begins_any(_authority(suffix) + mark) for suffix in suffixes(name) for mark in "/:")
+
+    def _has_address(self, name: str) -> bool:
+        if not self._has_addresses or not may_be_address(name):
+            return False
+        return any(as_number(text) in self._networks for text in (name, embedded_ipv4(name)))
+
     def _find_domain(self, name: str) -> str | None:
-        if not self._domains:
-            return None
-        key = self._domains.longest_prefix(_domain_key(name[-LONGEST_NAME:]) + _WHOLE)
-        return key.rstrip(_WHOLE)[-2::-1] if key else None
+        keys = self._domains.prefixes(f"{name[: -LONGEST_NAME - 1 : -1]}.{_WHOLE}")
+        return keys[-1].rstrip(_WHOLE)[-2::-1] if keys else None
 
     def _find_url(self, request: Request, name: str) -> str | None:
         target = request.target
-        if not self._urls or target.path is None:
+        if not self.urls or target.path is None:
             return None
         for suffix in suffixes(name):
-            authority = f"[{suffix}]" if ":" in suffix else suffix
+            authority = _authority(suffix)
             for host in (authority, f"{authority}:{target.port}"):
-                if key := self._urls.longest_prefix(f"{host}{target.path}/"):
-                    return key.removesuffix("/")
+                if keys := self.urls.prefixes(f"{host}{target.path}/"):
+                    return keys[-1].removesuffix("/")
         return None
+
+
+def _authority(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
 
 
 def any_evidence(lists: Iterable[Sites], request: Request, name: str, now: float) -> Evidence | None:

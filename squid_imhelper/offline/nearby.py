@@ -7,7 +7,6 @@ which something is seen that counts needs no near misses; of the others each is 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -83,8 +82,8 @@ class _Look:
             if changed is not None:
                 self._originals.setdefault(changed, signature)
         self._places = {changed: place for place, changed in enumerate(self._originals)}
-        program = replace(program, signatures=tuple(self._originals))
-        self._matcher = Matcher(program if loosening.strict else replace(program, exceptions=(), bots=()))
+        program = program._replace(signatures=tuple(self._originals))
+        self._matcher = Matcher(program if loosening.strict else program._replace(exceptions=(), bots=()))
 
     def misses(self, request: Request) -> Iterator[NearMiss]:
         """Yields what is seen, view by view, in the catalogue's order: there the most telling stands first."""
@@ -112,7 +111,7 @@ _names: Final = _of(Kind.HOST, Kind.DOMAIN)
 
 
 def _host_as_domain(signature: Signature) -> Signature | None:
-    return replace(signature, kind=Kind.DOMAIN) if signature.kind is Kind.HOST else None
+    return signature._replace(kind=Kind.DOMAIN) if signature.kind is Kind.HOST else None
 
 
 def _udp_port(signature: Signature) -> Signature | None:
@@ -126,25 +125,25 @@ def _url(change: Callable[[UrlPattern], UrlPattern | None]) -> Change:
         pattern = change(signature.url) if signature.url else None
         if pattern is None or pattern == signature.url:
             return None
-        return replace(signature, match=pattern.match, url=pattern)
+        return signature._replace(match=pattern.match, url=pattern)
 
     return loosen
 
 
-_any_query = _url(lambda url: replace(url, query=""))
-_any_method = _url(lambda url: replace(url, method=""))
-_any_case = _url(lambda url: replace(url, ignore_case=True))
-_any_path = _url(lambda url: replace(url, path="/", match=Match.PREFIX) if url.host or url.domain else None)
+_any_query = _url(lambda url: url._replace(query=""))
+_any_method = _url(lambda url: url._replace(method=""))
+_any_case = _url(lambda url: url._replace(ignore_case=True))
+_any_path = _url(lambda url: url._replace(path="/", match=Match.PREFIX) if url.host or url.domain else None)
 # The paths of what is bound to networks are too common to mean something elsewhere.
-_any_host = _url(lambda url: replace(url, host="", domain="") if url.host or url.domain else None)
+_any_host = _url(lambda url: url._replace(host="", domain="") if url.host or url.domain else None)
 
 
 def _agent_in_lower_case(signature: Signature) -> Signature | None:
-    return replace(signature, value=signature.value.lower()) if signature.kind is Kind.USER_AGENT else None
+    return signature._replace(value=signature.value.lower()) if signature.kind is Kind.USER_AGENT else None
 
 
 def _anywhere(kind: Kind) -> Change:
-    return lambda s: replace(s, match=Match.SUBSTRING) if s.kind is kind and s.match is not Match.SUBSTRING else None
+    return lambda s: s._replace(match=Match.SUBSTRING) if s.kind is kind and s.match is not Match.SUBSTRING else None
 
 
 # ---- what is looked at ----------------------------------------------------------------------------------------------

@@ -159,13 +159,13 @@ def _meet_services(subject: Subject, verdict: RuleVerdict, _: Condition) -> Iter
     rule, services = verdict.rule, verdict.rule.services or frozenset()
     for signature in subject.case.seen:
         if signature.flag and signature.service in services and signature.flag not in rule.include:
-            changed = replace(rule, include=rule.include | {signature.flag})
+            changed = rule._replace(include=rule.include | {signature.flag})
             text = f'{_named(rule)} with include = [..., "{signature.flag}"]'
             variant = subject.with_rule(verdict.number, changed)
             yield Proposal(text + _hits_more(signature), variant, f"{verdict.number} {signature.flag}")
     service = subject.decision.service
     if service and service not in services:
-        changed = replace(rule, services=services | {service})
+        changed = rule._replace(services=services | {service})
         text = f'{_named(rule)} with services = [..., "{service}"]'
         yield Proposal(text, subject.with_rule(verdict.number, changed))
 
@@ -221,10 +221,10 @@ def _without_service(subject: Subject) -> Iterator[Proposal]:
         return
     name, left = _named(winner.rule), (winner.rule.services or frozenset()) - {service}
     for flag in sorted({s.flag for s in subject.case.seen if s.service == service} & winner.rule.include):
-        changed = replace(winner.rule, include=winner.rule.include - {flag})
+        changed = winner.rule._replace(include=winner.rule.include - {flag})
         yield Proposal(f'{name} without "{flag}" in include', subject.with_rule(winner.number, changed))
     if left:
-        changed = replace(winner.rule, services=left)
+        changed = winner.rule._replace(services=left)
         yield Proposal(f'{name} with services = [..., "-{service}"]', subject.with_rule(winner.number, changed), "out")
         yield Proposal(
             f'each rule that blocks it with services = [..., "-{service}"]', _nowhere(subject, service), "out"
@@ -237,7 +237,7 @@ def _nowhere(subject: Subject, service: str) -> Variant:
     """A service left out of all rules that block it."""
     return subject.with_rules(
         tuple(
-            replace(rule, services=rule.services - {service}) if rule.services and rule.action == "block" else rule
+            rule._replace(services=rule.services - {service}) if rule.services and rule.action == "block" else rule
             for rule in subject.rules
         )
     )
@@ -246,7 +246,7 @@ def _nowhere(subject: Subject, service: str) -> Variant:
 def _except(subject: Subject) -> Iterator[Proposal]:
     winner, own = subject.winner, _list_of_names(subject)
     if winner and own:
-        changed = replace(winner.rule, except_sites=(*winner.rule.except_sites, own.name))
+        changed = winner.rule._replace(except_sites=(*winner.rule.except_sites, own.name))
         text = f'{_named(winner.rule)} with except_sites = [..., "{own.name}"]; {_definition(own)}'
         yield Proposal(text, subject.with_rule(winner.number, changed, sites=_tables(own)))
 
@@ -263,11 +263,11 @@ def _allow_before(subject: Subject) -> Iterator[Proposal]:
     tables, more = (_tables(own), f"; {_definition(own)}") if own else ({}, "")
     if request.client is not None:
         version, number = as_number(request.client)
-        first = subject.with_first(replace(rule, clients=((version, number, number),)), sites=tables)
+        first = subject.with_first(rule._replace(clients=((version, number, number),)), sites=tables)
         client = interval_text((version, number, number))
         yield Proposal(f'a new rule at the top: clients = ["{client}"], {what}, action = "allow"{more}', first)
     if request.user and request.user.isprintable():
-        first = subject.with_first(replace(rule, users=frozenset({request.user})), sites=tables)
+        first = subject.with_first(rule._replace(users=frozenset({request.user})), sites=tables)
         user = json.dumps(request.user, ensure_ascii=False)
         yield Proposal(f'a new rule at the top: users = [{user}], {what}, action = "allow"{more}', first)
     yield from _rule_for_site(subject, "allow")
@@ -281,7 +281,7 @@ def _without_winner(subject: Subject) -> Iterator[Proposal]:
     if winner is None:
         return
     if winner.rule.action == "monitor":
-        changed = replace(winner.rule, action="block")
+        changed = winner.rule._replace(action="block")
         yield Proposal(f'{_named(winner.rule)} with action = "block"', subject.with_rule(winner.number, changed))
     yield Proposal(f"without {_named(winner.rule)}", subject.with_rule(winner.number, None))
 
@@ -328,7 +328,7 @@ def _with_list(rule: Rule, name: str, more: str) -> Rule:
     """A rule for which one list has the entries of another, too."""
     sites = (*rule.sites, more) if rule.sites and name in rule.sites else rule.sites
     except_sites = (*rule.except_sites, more) if name in rule.except_sites else rule.except_sites
-    return replace(rule, sites=sites, except_sites=except_sites)
+    return rule._replace(sites=sites, except_sites=except_sites)
 
 
 def _tables(own: SiteList) -> dict[str, SiteTables]:

@@ -5,7 +5,7 @@ answer to what is really asked: expressions are tried on an account of their own
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -66,7 +66,7 @@ class Variants:
         known = dict.fromkeys(s for service in catalogue.services.values() for s in service.signatures)
         self.signatures: tuple[Signature, ...] = tuple(known | dict.fromkeys(program.signatures))
         """All of the catalogue, and those of a program that was compiled from another one."""
-        self.everything = Matcher(replace(program, signatures=self.signatures))
+        self.everything = Matcher(program._replace(signatures=self.signatures))
         self._counting = frozenset(program.signatures)
         self._memory: _Memory = {}
         self._matcher = lru_cache(MATCHERS)(self._new_matcher)
@@ -112,11 +112,11 @@ class Variants:
         included = frozenset((f, service) for rule in rules for f in rule.include for service in rule.services or ())
         signatures, matcher = self._matcher(included)
         tables = {**self.program.sites, **(new or {})}
-        return Engine(replace(self.program, rules=rules, signatures=signatures, sites=tables), matcher, sites)
+        return Engine(self.program._replace(rules=rules, signatures=signatures, sites=tables), matcher, sites)
 
     def _new_matcher(self, included: _Included) -> tuple[tuple[Signature, ...], Matcher]:
         """The signatures that count where these are included, as the compiler chooses them."""
         signatures = tuple(
             s for s in self.signatures if ((s.flag, s.service) in included if s.flag else s in self._counting)
         )
-        return signatures, Matcher(replace(self.program, signatures=signatures))
+        return signatures, Matcher(self.program._replace(signatures=signatures))

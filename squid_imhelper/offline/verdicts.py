@@ -6,7 +6,7 @@ A condition is tried by giving the engine a rule that has no other one, so that 
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
 from typing import Final, Literal, NamedTuple
@@ -117,18 +117,18 @@ def has(rule: Rule, condition: str) -> bool:
 
 def alone(rule: Rule, condition: str) -> Rule:
     """Returns a rule that has only one of its conditions."""
-    return replace(_BARE, action=rule.action, **{field: getattr(rule, field) for field in FIELDS[condition]})
+    return _BARE._replace(action=rule.action, **{field: getattr(rule, field) for field in FIELDS[condition]})
 
 
 def without(rule: Rule, condition: str) -> Rule:
     """Returns a rule without one of its conditions."""
-    return replace(rule, **{field: getattr(_BARE, field) for field in FIELDS[condition]})
+    return rule._replace(**{field: getattr(_BARE, field) for field in FIELDS[condition]})
 
 
 def turns(case: Case, own: Rule) -> float | None:
     """Returns when the schedules and dates of a rule begin or end to hold; None where they do not within a week."""
     engine, instant = case.variants.engine, case.now
-    timed = replace(_BARE, schedules=own.schedules, start=own.start, end=own.end)
+    timed = _BARE._replace(schedules=own.schedules, start=own.start, end=own.end)
     now = _holds(case, timed)
     while (instant := engine.next_change(instant)) <= case.now + _HORIZON:
         if (case.variants.holds(timed, case.request, instant) is None) == bool(now):
@@ -205,7 +205,7 @@ def _user_agents(case: Case, rule: Rule, holds: Holds | None) -> Told:
 def _sites(case: Case, rule: Rule, holds: Holds | None) -> Told:
     if holds and holds.evidence:
         found = f"it is on the list: {holds.evidence.kind} {holds.evidence.value}"
-    elif _holds(case, replace(rule, action="block")):
+    elif _holds(case, rule._replace(action="block")):
         found = f"not every name of it is on the list: {', '.join(case.request.names)}"
     elif any(case.variants.program.sites[name].networks for name in rule.sites or ()) and not any(
         as_number(name) != (0, 0) for name in case.request.names
@@ -219,7 +219,7 @@ def _sites(case: Case, rule: Rule, holds: Holds | None) -> Told:
 def _except_sites(case: Case, rule: Rule, holds: Holds | None) -> Told:
     found = "it is not on the list"
     if holds is None:
-        on = _holds(case, replace(_BARE, action="allow", sites=rule.except_sites))
+        on = _holds(case, _BARE._replace(action="allow", sites=rule.except_sites))
         found = f"it is on the list: {on.evidence.kind} {on.evidence.value}" if on and on.evidence else "it is on it"
     return _names(rule.except_sites, len(rule.except_sites)), found
 

@@ -1,7 +1,6 @@
 """What a policy says about answers, logs and the router: the tables `[response]`, `[audit]` and `[firewall]`."""
 
 import re
-from dataclasses import asdict
 from typing import Final, Literal
 
 from squid_imhelper.base.addresses import MAX_PORT, parse_ports
@@ -168,7 +167,7 @@ def _read_intercept_ports(table: Table, standard: FirewallSettings) -> tuple[int
 
 def _read_limits(table: Table) -> Limits:
     rates = {}
-    for name, default in asdict(Limits()).items():
+    for name, default in Limits()._asdict().items():
         rate = table.integer(name)
         if rate is not None and not 0 <= rate <= MAX_RATE:
             table.error(name, f"'{name}' is a number of packets a second, at most {MAX_RATE}; 0 for no limit", rate)

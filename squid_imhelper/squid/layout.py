@@ -7,11 +7,9 @@ none as far as a URL goes; `"`, `'` and `[` leave blanks bare, so that only the 
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.base.memo import memoised
@@ -41,7 +39,7 @@ _HEADER_CODES: Final = (">h", ">ha", ">", "<")
 _CODE_RANK: Final = {code: n for n, code in enumerate((*_CODES, *_HEADER_CODES))}
 
 # Codes that Squid knows (cf.data.pre, logformat; 5 to 7) and that tell nothing about messengers.
-_SKIPPED: Final = re.compile(
+_SKIPPED: Final = (
     r"%|[<>]?(?:A|p|eui|la|lp|qos|nfmark|st|sh|h|ha|rm|ru|rp|rs|rd|rP|rv|Hs|a|pt|tt|sS|sH|Sh|Ss|bs)"
     r"|>handshake|sn|ts|tu|tl|tg|tr|dt|tS|busy_time|request_attempts|et|ea|ui|us|mt|note|err_code|err_detail|credentials|byte"
     r"|master_xaction|ACL|SRCPORT|SRCEUI48|SRCEUI64|MYADDR|MYPORT|EXT_LOG|EXT_TAG|TAG|IDENT"
@@ -56,7 +54,11 @@ TOKEN: Final = re.compile(
 Decoder = Callable[[bytes], bytes]
 
 
-_unquote: Final[Decoder] = memoised(unquote_to_bytes)
+@memoised
+def _unquote(value: bytes) -> bytes:
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(value)
 
 
 def _unescape_percent(value: bytes) -> bytes:
@@ -73,7 +75,7 @@ def _unquote_shell(value: bytes) -> bytes:
 
 
 def _unescape_mime(value: bytes) -> bytes:
-    return unquote_to_bytes(value.replace(b"\\\\", b"\\"))
+    return _unquote(value.replace(b"\\\\", b"\\"))
 
 
 def _as_is(value: bytes) -> bytes:
@@ -92,7 +94,7 @@ _DECODERS: Final[Mapping[str, Decoder]] = {
     "'": _as_is,
 }
 _SENT_AS_IT_IS: Final = ("url", "path", "user")
-_SHELL_WORD: Final = re.compile(rb'"(?:\\.|[^"\\])*"|[^ ]+', re.DOTALL)
+_SHELL_WORD: Final = rb'(?s)"(?:\\.|[^"\\])*"|[^ ]+'
 
 
 class Cell(NamedTuple):
@@ -114,8 +116,7 @@ class Blanks(Enum):
 _BLANKS_OF: Final = {'"': Blanks.LAST, "'": Blanks.LAST, "[": Blanks.LAST, "/": Blanks.QUOTED}
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """What stands where in a line of words that are parted by blanks.
 
     `words` has the pattern of each word, None for a word that is one field; `cells` the fields of interest; `data` is
@@ -229,7 +230,7 @@ def is_known(token: re.Match[str]) -> bool:
     """Whether Squid knows such a token."""
     code = code_of(token)
     header = code in _HEADER_CODES and (token["before"] or token["after"])
-    return bool(header) or code in _CODES or bool(_SKIPPED.fullmatch(code))
+    return bool(header) or code in _CODES or bool(re.fullmatch(_SKIPPED, code))
 
 
 def code_of(token: re.Match[str]) -> str:
@@ -266,7 +267,7 @@ def split_words(line: bytes, layout: Layout) -> list[bytes]:
             words[-1:] = [last, data] if last else [data]
         return words
     if layout.blanks is Blanks.QUOTED and b'"' in line:
-        return _SHELL_WORD.findall(line)
+        return re.findall(_SHELL_WORD, line)
     return line.split(b" ")
 
 

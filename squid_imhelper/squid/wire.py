@@ -22,13 +22,11 @@ Rules that keep Squid alive:
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
 
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.base.model import Decision, Request, Response, names_of
-from squid_imhelper.base.templates import encode_html, expand
+from squid_imhelper.base.templates import encode_html, expand, placeholders
 from squid_imhelper.base.urls import (
     NOWHERE,
     Target,
@@ -68,42 +66,42 @@ _CHANNEL: Final = re.compile(rb"[ \t]*([0-9]{1,100})(?:[ \t]+|$)")
 
 
 class LineBuffer:
-    """Cuts what was read into lines.
+    """Puts what was read together to whole lines.
 
-    A line longer than MAX_LINE comes out once, cut off there, and the rest of it up to its LF is dropped: it is
-    answered, and the next line is a line again. Each byte is looked at once, whatever the pieces it comes in.
+    Of a line longer than MAX_LINE the beginning comes out, and the rest of it up to its LF is dropped: it is answered,
+    and the next line is a line again.
     """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Returns the lines that are complete now, without their LF."""
+    def feed(self, data: bytes) -> bytes:
+        """Returns the lines that are complete now, each with its LF."""
+        if not self._size and data.endswith(b"\n") and len(data) <= MAX_LINE:  # as Squid nearly always sends them
+            return data
         head, newline, rest = data.partition(b"\n")
-        if not newline:
-            self._keep(data)
-            return []
         self._keep(head)
-        lines = [self._take()]
-        lines += (line[:MAX_LINE] for line in rest.split(b"\n"))
-        self._keep(lines.pop())
-        return lines
+        if not newline:
+            return b""
+        first = self.rest()
+        block, newline, rest = rest.rpartition(b"\n")
+        self._keep(rest)
+        if len(block) > MAX_LINE:
+            block = b"\n".join(line[:MAX_LINE] for line in block.split(b"\n"))
+        return b"%b\n%b%b" % (first, block, newline)
 
     def rest(self) -> bytes:
         """Returns what stands behind the last LF: at the end of input, a line cut off."""
-        return self._take()
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return line
 
     def _keep(self, data: bytes) -> None:
         if data and self._size < MAX_LINE:
             self._pieces.append(data[: MAX_LINE - self._size])
             self._size += len(self._pieces[-1])
-
-    def _take(self) -> bytes:
-        line = b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        return line
 
 
 def split_channel(line: bytes, *, expected: bool) -> tuple[bytes, bytes] | None:
@@ -142,6 +140,8 @@ def decode_acl(line: bytes, layout: Layout, intercepted: bool = False) -> Query:
     arguments = b" ".join(data)
     if arguments in (b"", ABSENT):
         return Query(request, asked)
+    from urllib.parse import unquote_to_bytes
+
     # %#DATA escapes the blanks between the arguments and their own escapes once more; a name holds neither.
     names = unquote_to_bytes(unquote_to_bytes(arguments)).decode("utf-8", "replace").split()
     return Query(request, asked, tuple(names))
@@ -281,8 +281,7 @@ def fitting(build: Callable[[int], bytes]) -> bytes:
     return build(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes into a reply: the decision, what can stand in its texts, and how this policy answers what."""
 
     decision: Decision
@@ -305,6 +304,11 @@ class Answer:
         return tuple((key, encode_value(value)) for key, value in named if value)
 
 
+def values_in_acl(answer: Answer) -> frozenset[str]:
+    """Returns the names of the values that the answer of an external ACL shows besides service and rule."""
+    return placeholders(answer.decision.message) if answer.stops else frozenset()
+
+
 def encode_acl(channel: bytes, answer: Answer) -> bytes:
     """The answer of an external ACL: OK is "yes, a messenger that is blocked"."""
     if not answer.stops:
@@ -316,6 +320,13 @@ def encode_acl(channel: bytes, answer: Answer) -> bytes:
         return reply(channel, "OK", (*answer.notes, *text))
 
     return fitting(build)
+
+
+def values_in_rewrite(answer: Answer) -> frozenset[str]:
+    """Returns the names of the values that the answer of a URL rewriter shows besides service and rule."""
+    if not answer.stops or (answer.connect and answer.response.connect):
+        return frozenset()
+    return placeholders(answer.decision.redirect or answer.response.redirect)
 
 
 def encode_rewrite(channel: bytes, answer: Answer) -> bytes:
@@ -339,21 +350,26 @@ def _shortened(values: Mapping[str, str], keep: int) -> dict[str, str]:
 
 def encode_parameter(text: str) -> str:
     """Encodes a value for the query of a URL."""
+    from urllib.parse import quote
+
     return quote(text.encode("utf-8", "surrogateescape"), safe="")
 
 
 # ---- the two interfaces ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """One of the two ways in which Squid asks: how its lines are laid out, read and answered."""
+class Interface(NamedTuple):
+    """One of the two ways in which Squid asks: how its lines are laid out, read and answered.
+
+    `values_in` tells which values of the request an answer shows.
+    """
 
     default_layout: str
     parse_layout: Callable[[str], Layout]
     decode: Callable[[bytes, Layout, bool], Query]
     encode: Callable[[bytes, Answer], bytes]
+    values_in: Callable[[Answer], frozenset[str]]
 
 
-ACL: Final = Interface(DEFAULT_FORMAT, parse_format, decode_acl, encode_acl)
-REWRITE: Final = Interface(DEFAULT_EXTRAS, parse_extras, decode_rewrite, encode_rewrite)
+ACL: Final = Interface(DEFAULT_FORMAT, parse_format, decode_acl, encode_acl, values_in_acl)
+REWRITE: Final = Interface(DEFAULT_EXTRAS, parse_extras, decode_rewrite, encode_rewrite, values_in_rewrite)

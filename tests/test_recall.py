@@ -1,0 +1,470 @@
+"""Memory changes no answer: what a helper remembers, whatever it was asked before, is what it would find out again.
+
+A helper that lives through several batches, times and policies is held against one that takes each line by itself and
+remembers nothing: byte for byte, with what they count and what they log.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from arbitrary import CATALOGUE, NOON, helper_policies, times
+from helping import Fixed, ListSink, QuietNotices
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from lines import ASKINGS, Asking, blocks
+
+from squid_imhelper.base.addresses import merge, parse_interval
+from squid_imhelper.base.memo import LONGEST
+from squid_imhelper.base.model import FLAGS, Policy, Response, Rule, SiteList
+from squid_imhelper.helper import answering, recall
+from squid_imhelper.helper.answering import Helper, Options
+from squid_imhelper.helper.counters import Counters
+from squid_imhelper.matching.engine import Engine, open_sites
+from squid_imhelper.matching.expressions import Unlimited
+from squid_imhelper.matching.matcher import Matcher
+from squid_imhelper.matching.program import Program
+from squid_imhelper.sources.compiler import compile_policy
+from squid_imhelper.squid.wire import MAX_LINE, LineBuffer
+
+askings = pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS.keys())
+
+
+@contextmanager
+def at(now: float) -> Iterator[None]:
+    """Lets it be another time for whoever answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        clock = SimpleNamespace(time=lambda: now, perf_counter=time.perf_counter)
+        patch.setattr(answering, "time", clock)
+        yield
+
+
+def engine_of(program: Program, matcher: Matcher) -> Engine:
+    """An engine that knows nothing yet, and gives expressions the time that they need."""
+    return Engine(program, matcher, open_sites(program, Unlimited()))
+
+
+@dataclass
+class Seen:
+    """What is seen of a helper."""
+
+    helper: Helper
+    source: Fixed
+    counters: Counters
+    sink: ListSink | None
+
+    def all_but_answers(self) -> tuple[object, ...]:
+        return self.counters.decisions, self.counters.errors, self.counters.requests, self.sink and self.sink.lines
+
+
+@dataclass
+class Twins:
+    """A helper that remembers, and one that does not."""
+
+    asking: Asking
+    audited: bool = False
+    options: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.remembers = self._make()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(answering, "rows_of", lambda *_, **__: None)
+            self.forgets = self._make()
+        self._engines: dict[int, tuple[Program, Matcher, Engine]] = {}
+
+    def _make(self) -> Seen:
+        interface, text, channels, intercepted = self.asking
+        source, counters, sink = Fixed(None), Counters(), ListSink() if self.audited else None
+        options = Options(interface.parse_layout(text), channels, intercepted, **self.options)  # type: ignore[arg-type]
+        return Seen(Helper(interface, source, options, QuietNotices(), counters, sink), source, counters, sink)
+
+    def ask(self, program: Program, block: bytes, now: float) -> bytes:
+        """Asks both, the one that forgets with an engine that has never been asked; returns what both say."""
+        if id(program) not in self._engines:
+            matcher = Matcher(program)
+            self._engines[id(program)] = program, matcher, engine_of(program, matcher)
+        _, matcher, engine = self._engines[id(program)]
+        self.remembers.source.engine = engine
+        self.forgets.source.engine = engine_of(program, matcher)
+        with at(now):
+            remembered, found = (seen.helper.answer_all(block) for seen in (self.remembers, self.forgets))
+        for seen in (self.remembers, self.forgets):
+            seen.helper.write_audit()
+        for line, one, other in zip(block.splitlines(), remembered.splitlines(), found.splitlines(), strict=False):
+            assert one == other, f"{line!r}: {one!r}, not {other!r}"
+        assert remembered == found
+        assert self.remembers.all_but_answers() == self.forgets.all_but_answers()
+        return remembered
+
+
+def program_of(*rules: Rule, sites: tuple[SiteList, ...] = (), **response: object) -> Program:
+    policy = Policy("policy.toml", rules, Response(**response), sites={own.name: own for own in sites})  # type: ignore[arg-type]
+    return compile_policy(policy, CATALOGUE)
+
+
+ALL = Rule("all", "block", services=frozenset(CATALOGUE.services))
+
+# ---- anything -------------------------------------------------------------------------------------------------------
+
+programs = helper_policies().map(lambda policy: compile_policy(policy, CATALOGUE))
+instants = st.builds(float.__add__, times, st.sampled_from([0.0, 0.0, 0.4, 0.9, 1.0, 2.5, 61.0]))
+usual = settings(max_examples=40, phases=set(Phase) - {Phase.explain}, suppress_health_check=list(HealthCheck))
+
+
+def converse(twins: Twins, data: st.DataObject, most: int = 6) -> None:
+    """Several batches, whose lines come again, at times that go on and back, under one of two policies."""
+    several = data.draw(st.lists(programs, min_size=1, max_size=2), label="programs")
+    lines: list[bytes] = []
+    for step in range(data.draw(st.integers(1, most), label="batches")):
+        new = data.draw(blocks(twins.asking), label=f"block {step}")
+        again = data.draw(st.integers(0, 2), label="again")
+        lines = [*new, *lines] if again == 0 else [*lines, *new, *lines] if again == 1 else new
+        program = several[data.draw(st.integers(0, len(several) - 1), label="program")]
+        twins.ask(program, b"".join(line + b"\n" for line in lines), data.draw(instants, label="now"))
+
+
+@askings
+@usual
+@given(data=st.data(), audited=st.booleans(), dry_run=st.sampled_from([False, False, True]))
+def test_what_is_remembered_is_what_would_be_found(
+    asking: Asking, data: st.DataObject, audited: bool, dry_run: bool
+) -> None:
+    on_error = data.draw(st.sampled_from([None, "allow", "block"]))
+    converse(Twins(asking, audited, {"dry_run": dry_run, "on_error": on_error}), data)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("asking", [ASKINGS["default"], ASKINGS["intercepted"], ASKINGS["rewriter"]], ids=str)
+@usual
+@given(data=st.data())
+def test_who_forgets_all_the_time_says_the_same(asking: Asking, size: int, data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recall, "ENTRIES", size)
+        patch.setattr(recall, "ENDS", size)
+        converse(Twins(asking), data)
+
+
+@pytest.mark.parametrize("asking", [ASKINGS["default"], ASKINGS["no channels"], ASKINGS["rewriter"]], ids=str)
+@usual
+@given(data=st.data())
+def test_wherever_a_block_is_cut_the_answers_are_the_same(asking: Asking, data: st.DataObject) -> None:
+    program = data.draw(programs)
+    sent = b"".join(line + b"\n" for line in data.draw(blocks(asking)) * 2)
+    cuts = data.draw(
+        st.one_of(
+            st.just(range(len(sent) + 1)),
+            st.lists(st.integers(0, len(sent)), max_size=20).map(lambda found: [0, *sorted(found), len(sent)]),
+        )
+    )
+    whole, pieces, buffer = Twins(asking), Twins(asking), LineBuffer()
+    expected = whole.ask(program, sent, NOON)
+    answers = []
+    for start, end in itertools.pairwise(cuts):
+        if block := buffer.feed(sent[start:end]):
+            answers.append(pieces.ask(program, block, NOON))
+    assert b"".join(answers) == expected
+    assert pieces.remembers.counters.decisions == whole.remembers.counters.decisions
+
+
+# ---- what could be taken for something else -------------------------------------------------------------------------
+
+COM = SiteList("com", domains=("com",))
+MIXED = SiteList("mixed", domains=("com",), ports=(443,))
+CHAT = SiteList("chat", regex=("chat",))
+PATHS = SiteList("paths", urls=("nobody.test/aaaaaaa/x",))
+ONLY_COM = (Rule("ok", "allow", sites=("com",)), Rule("rest", "block"))
+PLAIN = Asking(ASKINGS["default"].interface, "%#>ru", channels=False)
+RAW = PLAIN._replace(fields="%>ru")
+NAMED = PLAIN._replace(fields="%#>ru %#ssl::>sni")
+NAMED_BEFORE = PLAIN._replace(fields="%#ssl::>sni %#>ru")
+METHOD = PLAIN._replace(fields="%>rm %#>ru")
+LEGACY = (*(Rule("old", "block", services=frozenset(CATALOGUE.services), include=frozenset(FLAGS)),),)
+GATEWAY = b"/gateway/gateway.dll?Action=open"
+
+
+@pytest.mark.parametrize(
+    ("asking", "rules", "sites", "first", "second"),
+    [
+        pytest.param(NAMED, ONLY_COM, (COM,), b"203.0.113.9:443 y.com", b"server1:443 y.com", id="address, name"),
+        pytest.param(
+            NAMED, ONLY_COM, (COM,), b"203.0.113.9:5190 y.com", b"nobody.test:5190 y.com", id="address, name, port"
+        ),
+        pytest.param(NAMED, ONLY_COM, (COM,), b"a.com:443 -", b"a.com:443 probe.invalid", id="the name of a probe"),
+        pytest.param(NAMED, ONLY_COM, (COM,), b"a.com:443 -", b"a.com:443 PROBE.invalid.", id="the same, spelt so"),
+        pytest.param(NAMED, ONLY_COM, (COM,), b"a.com:443 -", b"a.com:443 %70robe.invalid", id="the same, escaped"),
+        pytest.param(NAMED_BEFORE, ONLY_COM, (COM,), b"- a.com:443", b"probe.invalid a.com:443", id="in front"),
+        pytest.param(
+            NAMED,
+            (Rule("ok", "allow", sites=("mixed",)), Rule("rest", "block")),
+            (MIXED,),
+            b"a.com:443 y.org",
+            b"a.com:8443 y.org",
+            id="a list of domains and ports",
+        ),
+        pytest.param(NAMED, ONLY_COM, (COM,), b"a.com:443 y.org", b"a.com:443 203.0.113.9", id="an SNI that is none"),
+        pytest.param(METHOD, (ALL,), (), b"GET http://slack.com/", b"CONNECT http://slack.com/", id="CONNECT to a URL"),
+        pytest.param(
+            METHOD,
+            (ALL,),
+            (),
+            b"CONNECT http://nobody.test/aaaaaaa",
+            b"CONNECT http://nobody.test/aaaaaaa.slack.com:443",
+            id="CONNECT to a host that looks like a URL",
+        ),
+        pytest.param(
+            PLAIN._replace(fields="%#>ru %>rm"),
+            (ALL,),
+            (),
+            b"http://nobody.test/aaaaaaa CONNECT",
+            b"http://nobody.test/aaaaaaa.slack.com:443 CONNECT",
+            id="the same, CONNECT behind",
+        ),
+        pytest.param(PLAIN, (ALL,), (), b"nobody.test:5190", b"nobody.test:1863", id="ports of two services"),
+        pytest.param(METHOD, (ALL,), (), b"GET slack.com:443", b"CONNECT slack.com:443", id="GET of a tunnel"),
+        pytest.param(
+            METHOD,
+            (Rule("chat", "block", sites=("paths",)),),
+            (PATHS,),
+            b"CONNECT http://nobody.test/aaaaaaa/x",
+            b"GET http://nobody.test/aaaaaaa/x",
+            id="the URL of a CONNECT",
+        ),
+        *(
+            pytest.param(
+                asking, LEGACY, (), b"http://a.test/aaaaaaa", b"http://a.test/aaaaaaa/" + turn + GATEWAY, id=name
+            )
+            for asking, turn, name in [
+                (PLAIN, b"..", "dots"),
+                (PLAIN, b".%252e", "a dot escaped"),
+                (PLAIN, b"%252E%252e", "dots escaped"),
+                (PLAIN, b".%2E", "a dot that Squid never escapes"),
+                (PLAIN, b".%09.", "a tab between"),
+                (PLAIN, b"%0D%2e%0A%252e", "all of it"),
+                (RAW, b"%2e%2E", "dots as the client escaped them"),
+                (RAW, b".%2e", "one dot as the client escaped it"),
+            ]
+        ),
+        pytest.param(
+            PLAIN, LEGACY, (), b"http://a.test/", b"http://a.test/%0Agateway/gateway.dll?Action=open", id="LF"
+        ),
+        pytest.param(PLAIN, LEGACY, (), b"http://a.test/x", b"http://a.test//gateway/gateway.dll?Action=open", id="//"),
+        pytest.param(
+            PLAIN, LEGACY, (), b"http://a.test/gateway", b"http://a.test/GATEWAY/gateway.dll?Action=open", id="capitals"
+        ),
+        pytest.param(
+            PLAIN, LEGACY, (), b"http://a.test/monitorx", b"http://a.test/monitor#?sid=" + b"0af9" * 8, id="a fragment"
+        ),
+        pytest.param(
+            PLAIN, LEGACY, (), b"http://a.test/data", b"http://a.test/data?sid=" + b"0" * 32 + b"&seq=1", id="?"
+        ),
+        *(
+            pytest.param(
+                PLAIN,
+                (Rule("c", "block", sites=("chat",)),),
+                (CHAT,),
+                b"http://a.test/aaaaaaa?x",
+                b"http://" + url,
+                id=name,
+            )
+            for url, name in [
+                (b"a.test/aaaaaaa?chat", "a literal in the query"),
+                (b"a.test/aaaaaaa?CHAT", "one in capitals"),
+                (b"a.test/aaaaaaa?%63hat", "one that is escaped"),
+                (b"a.test/aaaaaaa/cha%2574", "one in an escaped path"),
+                (b"a.test/aaaaaaa?ch%09at", "one with a tab in it"),
+                (b"chat.test/aaaaaaa?x", "one in the host"),
+                (b"a.test/ch/./at", "none for all its dots"),
+            ]
+        ),
+        pytest.param(
+            PLAIN._replace(fields="%#>ru %>a %un"),
+            (ALL,),
+            (),
+            b"http://a.test/ - -",
+            b"http://a.test/ b - -",
+            id="blanks",
+        ),
+        pytest.param(
+            PLAIN._replace(interface=ASKINGS["rewriter"].interface, fields="%>a"),
+            LEGACY,
+            (),
+            b"http://a.test/aaaaaaa/x -",
+            b"http://a.test/aaaaaaa/x /../.." + GATEWAY + b" -",
+            id="a URL with blanks",
+        ),
+        pytest.param(
+            PLAIN._replace(interface=ASKINGS["rewriter"].interface, fields="%>a %DATA"),
+            LEGACY,
+            (),
+            b"http://a.test/aaaaaaa x -",
+            b"http://a.test/aaaaaaa /../.." + GATEWAY + b" -",
+            id="extras with arguments",
+        ),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 20], ids=["few", "many"])
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+def test_what_looks_alike(
+    asking: Asking,
+    rules: tuple[Rule, ...],
+    sites: tuple[SiteList, ...],
+    first: bytes,
+    second: bytes,
+    turned: bool,
+    times: int,
+) -> None:
+    """The second line is answered by itself, though the first one is known, and the other way round."""
+    if asking.interface is ASKINGS["default"].interface:
+        first, second = first + b" -", second + b" -"
+    twins, program = Twins(asking), program_of(*rules, sites=sites)
+    one, other = (second, first) if turned else (first, second)
+    twins.ask(program, (one + b"\n") * times, NOON)
+    for _ in range(2):
+        twins.ask(program, (one + b"\n") * times + (other + b"\n") * times, NOON)
+
+
+def test_the_time_in_a_message_is_that_of_the_line() -> None:
+    """Within a second it is remembered; and a clock may be put back."""
+    twins, program = Twins(PLAIN), program_of(Rule("rest", "block"), message="{time}")
+    seen = {}
+    for now in (
+        NOON,
+        NOON + 0.5,
+        NOON + 5.2,
+        NOON + 5.9,
+        NOON + 6,
+        NOON + 2,
+        NOON + 5.2,
+        NOON - 9,
+        NOON - 8.5,
+        NOON + 86_400,
+    ):
+        seen[int(now)] = twins.ask(program, b"http://a.test/ -\n" * 2, now)
+    assert len(set(seen.values())) == len(seen), "the second is shown"
+
+
+@pytest.mark.parametrize("template", ["{host}", "{service_name}", "{client}", "{url}", "{rule}", "{service}", "{time}"])
+@pytest.mark.parametrize("command", ["default", "rewriter"])
+def test_what_an_answer_shows_is_of_its_own_line(command: str, template: str) -> None:
+    redirect = f"http://blocked.invalid/?x={template}"
+    program = program_of(ALL, Rule("rest", "block"), message=template, redirect=redirect)
+    twins = Twins(ASKINGS[command])
+    fronts = (b"7 10.0.0.%d GET " % n if command == "default" else b"7 " for n in itertools.cycle([1, 2, 3]))
+    end = b" - - -\n" if command == "default" else b" 10.0.0.9/- - GET myip=- myport=-\n"
+    hosts = [b"a.test", b"b.test", b"slack.com", b"SLACK.com", b"a.slack.com", b"203.0.113.9", b"203.0.113.8"]
+    block = b"".join(
+        front + b"http://" + host + b"/aaaaaaa" + end for front, host in zip(fronts, hosts * 3, strict=False)
+    )
+    twins.ask(program, block, NOON)
+    twins.ask(program, block, NOON + 0.5)
+
+
+def test_a_policy_that_is_replaced_is_forgotten() -> None:
+    twins = Twins(PLAIN)
+    one, other = program_of(Rule("rest", "block")), program_of()
+    answers = [twins.ask(program, b"http://a.test/ -\n" * 3, NOON) for program in (one, other, one)]
+    assert answers[0] == answers[2] != answers[1]
+
+
+@pytest.mark.parametrize("length", [LONGEST - 30, LONGEST, LONGEST + 30, 5000, MAX_LINE])
+def test_long_parts_are_answered_like_short_ones(length: int) -> None:
+    program = program_of(ALL, Rule("rest", "block"), message="{url}")
+    asking = ASKINGS["users"]
+    long = b"x" * length
+    block = b"".join(
+        line[:MAX_LINE] + b"\n"
+        for line in (
+            b"7 10.0.0.1 GET http://a.test/ " + long + b" - - -",
+            b"7 10.0.0.1 GET http://" + long + b".test/ - - - -",
+            b"7 10.0.0.1 GET http://a.test/" + long + b" - - - -",
+            b"7 10.0.0.1 GET http://a.test/aaaaaaa/" + long + b"/../../gateway/gateway.dll - - - -",
+            b"7 10.0.0.1 " + long + b" http://a.test/ - - - -",
+            b"7 10.0.0.1 GET http://a.test/ - - - " + long,
+            b"7 " + long,
+        )
+    )
+    twins = Twins(asking)
+    twins.ask(program, block * 2, NOON)
+    twins.ask(program, block[::-1].replace(b"\n", b"", 1) + b"\n", NOON)
+
+
+def test_a_batch_in_which_nothing_repeats_is_answered_too() -> None:
+    """More hosts, clients and agents than are remembered, and more traits."""
+    lists = SiteList("com", domains=("com",))
+    program = program_of(Rule("com", "block", sites=("com",)), sites=(lists,), message="{host}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recall, "ENTRIES", 50)
+        patch.setattr(recall, "ENDS", 50)
+        twins = Twins(ASKINGS["default"])
+        lines = [b"7 10.0.0.%d GET http://h%d.com/%d Mozilla/%d - -\n" % (n % 99, n, n, n) for n in range(400)]
+        twins.ask(program, b"".join(lines), NOON)
+        twins.ask(program, b"".join(lines[::-1]), NOON)
+        for line in lines[:200]:
+            twins.ask(program, line, NOON)
+
+
+def test_clients_are_told_apart_by_the_rules_that_name_them() -> None:
+    clients = merge(parse_interval(word)[0] for word in ("192.0.2.0/25",))
+    rules = (Rule("c", "block", clients=clients), Rule("u", "block", users=frozenset(["ann"])))
+    program = program_of(*rules, Rule("a", "block", user_agents=("MSIE",)))
+    block = b"".join(
+        b"7 %b GET http://a.test/ %b - %b -\n" % (client, agent, user)
+        for client in (b"192.0.2.1", b"192.0.2.200", b"-", b"2001:db8::1")
+        for agent in (b"-", b"x", b"MSIE", b"%4DSIE")
+        for user in (b"-", b"ann", b"bob", b"%61nn")
+    )
+    Twins(ASKINGS["users"]).ask(program, block * 2, NOON)
+
+
+@pytest.mark.parametrize("logged", [(7, 8), (8, 16, 40), (3, 64, 65, 130), tuple(range(0, 200, 7))], ids=str)
+def test_the_log_has_the_order_of_the_lines(logged: tuple[int, ...]) -> None:
+    """Whatever was remembered, and so answered first."""
+    twins, program = Twins(ASKINGS["default"], audited=True), program_of(ALL)
+    lines = [
+        b"7 10.0.0.1 GET http://%b/%d - - -\n" % (b"slack.com" if n in logged else b"a.test", n) for n in range(200)
+    ]
+    twins.ask(program, b"".join(lines), NOON)
+    twins.ask(program, b"".join(lines), NOON)
+    assert len(twins.forgets.sink.lines) == 2 * len(logged)
+
+
+@pytest.mark.parametrize("times", [1, 20], ids=["few", "many"])
+def test_an_argument_is_part_of_the_question(times: int) -> None:
+    twins, program = Twins(ASKINGS["default"]), program_of(ALL)
+    lines = [
+        b"7 10.0.0.1 GET http://slack.com/ - - %b\n" % word for word in (b"-", b"slack", b"whatsapp", b"", b"no-such")
+    ]
+    for order in (lines, lines[::-1]):
+        for line in order:
+            twins.ask(program, lines[0] * times + line * times, NOON)
+
+
+@pytest.mark.parametrize("times", [1, 20], ids=["few", "many"])
+def test_rules_begin_and_end_to_the_instant(times: int) -> None:
+    """Also those that concern what nobody would remark."""
+    rest = Rule("rest", "block", start=NOON, end=NOON + 10)
+    twins, program = Twins(ASKINGS["default"]), program_of(rest)
+    seen = [
+        twins.ask(program, b"7 10.0.0.1 GET http://a.test/aaaaaaa - - -\n" * times, now).startswith(b"7 OK")
+        for now in (NOON - 1, NOON, NOON + 9.9, NOON + 10, NOON + 5, NOON - 0.1, NOON + 20, NOON + 0.1)
+    ]
+    assert seen == [False, True, True, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("times", [1, 20], ids=["few", "many"])
+@pytest.mark.parametrize("asking", [ASKINGS["users"], ASKINGS["composite words"]], ids=["apart", "together"])
+def test_a_rule_may_ask_for_what_stands_on_both_sides_of_a_url(asking: Asking, times: int) -> None:
+    clients = merge([parse_interval("192.0.2.1")[0]])
+    rule = Rule("both", "block", clients=clients, users=frozenset(["ann"]), except_sites=("com",))
+    twins, program = Twins(asking), program_of(rule, sites=(COM,))
+    if asking is ASKINGS["users"]:
+        form = b"7 %b GET http://a.test/aaaaaaa - - %b -\n"
+    else:
+        form = b"7 ip=%b GET/%b http://a.test/aaaaaaa ua=- -\n"
+    lines = [form % (client, user) for client in (b"192.0.2.1", b"192.0.2.2", b"-") for user in (b"ann", b"bob", b"-")]
+    for order in (lines, lines[::-1]):
+        twins.ask(program, b"".join(line * times for line in order), NOON)
