@@ -42,7 +42,8 @@ def line_by_line(counter: Counter) -> Counter:
 PATHS = (
     "", "/", "/index.html", "/a/b.js?x=1", "/a?", "/a??", "//data", "/data", "/DATA?sid=1", "/x/../data", "/x/./y",
     "/.data", "/%64ata", "/a%20b", "/%2e%2e/data", "/a/%2E/b", "/gateway//gateway.dll?Action=open",
-    "/Gateway/gateway.dll",
+    "/Gateway/gateway.dll", "/gateway/gateway.dll?", "/gateway/gateway.dll?op=x", "/gateway/gateway.dll?a&Action=poll",
+    "/gateway/gateway.dll?SessionID=1.2", "/gateway/gateway.dll?#Action=open", "/data?op=x", "/%5Bdata%5d",
     "/messages", "/_matrix/client/x", "/%zz", "/a#b", "/\\data", "/x'y\"", "/api", "/chat[1]", "/a%2Fb%c3%bc.",
     "/a;b=..",
 )  # fmt: skip
@@ -97,7 +98,7 @@ def lines(draw: st.DrawFn) -> bytes:
     who = draw(
         st.sampled_from(["192.0.2.1", "192.0.2.200", "::ffff:192.0.2.1", "pc7.example", "-", "2001:DB8::1", "p%637"])
     )
-    user = draw(st.sampled_from(["-", "-", "-", "ann", "bob", "a%6e", "John Smith", *USERS]))
+    user = draw(st.sampled_from(["-", "-", "-", "ann", "bob", "a%6e", "John Smith", "http://u?a=1", *USERS]))
     peer = draw(st.sampled_from(["HIER_DIRECT/192.0.2.9", "HIER_NONE/-", "DIRECT/", "x"]))
     head = f"{draw(moments())} {draw(st.sampled_from(['0', '     7', '3600000', '-1', '123456789012']))} {who}"
     text = f"{head} {draw(st.sampled_from(RESULTS))} 512 {draw(requests())} {user} {peer}"
@@ -194,6 +195,24 @@ def test_what_is_nothing_is_counted_in_bulk(form: bytes, log_format: LogFormat) 
     assert left(BUILT_IN, block.replace(b"example.org", b"whatsapp.com"), log_format) == 100
 
 
+@pytest.mark.parametrize(
+    ("path", "user", "number"),
+    [
+        ("/gateway/gateway.dll?op=x", "-", 0),
+        ("/gateway/gateway.dll?Action=open", "-", 1),
+        ("/gateway/gateway.dll?op=x&SessionID=1.2", "-", 1),
+        ("/gateway/gateway.dll?%41ction=open", "-", 1),
+        ("/gateway/gateway.dll?", "-", 1),
+        ("/gateway/gateway.dll?", "http://u?a=1", 1),
+        ("/gateway/gateway.dll", "http://u?a=1", 1),
+    ],
+)
+def test_paths_of_signatures_are_nothing_where_the_query_is_another(path: str, user: str, number: int) -> None:
+    for form, log_format in ((PLAIN, SQUID), (PLAIN + b' "Mozilla/5.0%%20(x)" "-" - -', OWN)):
+        line = (form % (NOON, 1)).replace(b"/1/x.js?y=%20 -", f"{path} {user}".encode()) + b"\n"
+        assert left(BUILT_IN, line, log_format) == number
+
+
 REST = [
     pytest.param(Rule("all", "block"), 2, id="everybody"),
     pytest.param(Rule("all", "allow"), 0, id="nobody"),
@@ -259,6 +278,19 @@ def test_a_host_is_read_as_it_would_be_in_each_place(text: str) -> None:
 def test_who_asked(value: bytes, who: tuple[object, ...]) -> None:
     found = read_who(value)
     assert (found.shown, found.address, found.denied, found.gap) == who
+
+
+def test_what_is_remembered_of_a_host_holds_for_clients_that_are_alike() -> None:
+    some = Rule("some", "block", services=frozenset(CATALOGUE.services), clients=((4, 0xC0000200, 0xC000027F),))
+    counter = Counter(program(some), None, NOW)
+    form = b"%d.000 0 %s 1 CONNECT web.whatsapp.com:443 - HIER_NONE/- -\n"
+    known = [b"192.0.2.1 TCP_MISS/200", b"192.0.2.2 TCP_MISS/200", b"192.0.2.2 TCP_DENIED/403"]
+    others = [b"192.0.2.200 TCP_MISS/200", b"pc7 TCP_MISS/200", b"- TCP_MISS/200"]
+    tally = counter.count(b"".join(form % (NOON, who) for who in known + others + known), SQUID, "a", 0)
+    assert tally.outcomes["blocked"].by_client == {"192.0.2.1": 2, "192.0.2.2": 2}
+    assert tally.outcomes["denied"].by_client == {"192.0.2.2": 2}
+    assert tally.by_client == {"192.0.2.1": 2, "192.0.2.2": 4, "192.0.2.200": 1, "pc7": 1, "-": 1}
+    assert (tally.denied, tally.gaps["client"], tally.gaps["client_name"]) == (2, 1, 1)
 
 
 def test_what_is_remembered_of_a_host_holds_while_the_same_rules_apply() -> None:

@@ -427,9 +427,9 @@ counters = Counters()
 file = MetricsFile(Path(sys.argv[1]), 0.0, counters, sys.exit)
 print("ready", flush=True)
 sys.stdin.readline()
-while counters.requests < int(sys.argv[2]):
+for number in range(int(sys.argv[2])):
     counters.batch(1, 0.001)
-    counters.decisions_of("block", "whatsapp", f"rule {counters.requests % 7}")[0] += 1
+    counters.decisions_of("block", "whatsapp", f"rule {number % 7}")[0] += 1
     file.write()
 print("done", flush=True)
 for line in sys.stdin:

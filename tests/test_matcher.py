@@ -284,8 +284,13 @@ def small_urls(draw: st.DrawFn) -> Signature:
     return Signature(Kind.URL, value, draw(services), match=match, url=pattern)
 
 
+def bare_signature(kind: Kind, value: str, service: str) -> Signature:
+    """What `st.builds` would make of a record has values in all of its fields."""
+    return Signature(kind, value, service)
+
+
 small_signatures = st.one_of(
-    st.builds(Signature, st.sampled_from([Kind.HOST, Kind.DOMAIN]), small_names, services),
+    st.builds(bare_signature, st.sampled_from([Kind.HOST, Kind.DOMAIN]), small_names, services),
     small_urls(),
     small_urls(),
     st.builds(
@@ -300,8 +305,8 @@ small_signatures = st.one_of(
         services,
         st.sampled_from([Match.EXACT, Match.PREFIX]),
     ),
-    st.builds(Signature, st.just(Kind.NETWORK), small_networks, services),
-    st.builds(Signature, st.just(Kind.PORT), small_ports.map(str), services),
+    st.builds(bare_signature, st.just(Kind.NETWORK), small_networks, services),
+    st.builds(bare_signature, st.just(Kind.PORT), small_ports.map(str), services),
 )
 small_programs = st.builds(
     lambda signatures, exceptions, bots: WHOLE._replace(

@@ -82,8 +82,13 @@ INSTEAD = [
     ("     17", "-1"),
     ("HIER_DIRECT/192.0.2.1", "HIER_DIRECT"),
     ("text/html", "text/html\r"),
+    ("x.js", "%5Bslug%5d/a%2Fb%3a%40%60%7B%7f"),
+    ("x.js", "a%41"),
+    ("x.js", "a%5a"),
+    ("x.js", "a%7E"),
+    ("x.js", "a%5f"),
 ]
-PLAIN_ONES = {0, 1, 11, 15, 27}
+PLAIN_ONES = {0, 1, 11, 15, 27, 32}
 
 
 @pytest.mark.parametrize("number", range(len(INSTEAD)))
@@ -120,6 +125,10 @@ WORDS = [
         "%2e",
         "%64",
         "%20",
+        "%2F",
+        "%5b",
+        "%7E",
+        "%3A",
         "data",
         "DATA",
         "?",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from arbitrary import CATALOGUE, NOON, helper_policies, times
 from helping import Fixed, ListSink, QuietNotices
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lines import ASKINGS, Asking, blocks
+from lines import ASKINGS, PATTERNS, QUERIES, Asking, Part, blocks, paths_around, written
 
 from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.memo import LONGEST
@@ -144,7 +145,7 @@ def test_what_is_remembered_is_what_would_be_found(
 def test_who_forgets_all_the_time_says_the_same(asking: Asking, size: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recall, "ENTRIES", size)
-        patch.setattr(recall, "ENDS", size)
+        patch.setattr(recall, "PLACES", size)
         converse(Twins(asking), data)
 
 
@@ -398,7 +399,7 @@ def test_a_batch_in_which_nothing_repeats_is_answered_too() -> None:
     program = program_of(Rule("com", "block", sites=("com",)), sites=(lists,), message="{host}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recall, "ENTRIES", 50)
-        patch.setattr(recall, "ENDS", 50)
+        patch.setattr(recall, "PLACES", 50)
         twins = Twins(ASKINGS["default"])
         lines = [b"7 10.0.0.%d GET http://h%d.com/%d Mozilla/%d - -\n" % (n % 99, n, n, n) for n in range(400)]
         twins.ask(program, b"".join(lines), NOON)
@@ -468,3 +469,134 @@ def test_a_rule_may_ask_for_what_stands_on_both_sides_of_a_url(asking: Asking, t
     lines = [form % (client, user) for client in (b"192.0.2.1", b"192.0.2.2", b"-") for user in (b"ann", b"bob", b"-")]
     for order in (lines, lines[::-1]):
         twins.ask(program, b"".join(line * times for line in order), NOON)
+
+
+# ---- URLs of messengers ---------------------------------------------------------------------------------------------
+
+URLS = [signature.url for service in CATALOGUE.services.values() for signature in service.signatures if signature.url]
+BOUND = sorted({url.host or url.domain for url in URLS} - {""})
+METHODS = (b"GET", b"POST", b"CONNECT", b"get", b"-")
+URL_ASKINGS = (
+    "default",
+    "URLs as they are",
+    "method behind",
+    "URLs only",
+    "names in front",
+    "rewriter",
+    "other extras",
+)
+
+
+def urls_of(chooser: Random) -> list[bytes]:
+    """URLs of few hosts and few paths, so that each path is asked for on hosts to which it is bound and on others."""
+    known = chooser.sample(BOUND, 2)
+    hosts = [*known, f"www.{known[0]}", known[1].upper(), "nobody.test", "slack.com", "149.154.167.99"]
+    places = [f"{scheme}://{host}".encode() for host in hosts for scheme in ("http", "https")]
+    places += [b"http://" + known[0].encode() + b":8080", b"http://nobody.test:5190"]
+    own = [url.path for url in URLS if (url.host or url.domain) in {*known, ""}]
+    near = [path for own_path in chooser.sample([*own, *PATTERNS], 3) for path in paths_around(own_path.encode())[3:]]
+    ends = [*chooser.sample(near, 8), *(path.encode() for path in chooser.sample(own, 3)), b"/aaaaaaa", b""]
+    queries = [query.encode() for query in chooser.sample(QUERIES, 4)]
+    return [chooser.choice(places) + chooser.choice(ends) + chooser.choice(queries) for _ in range(40)]
+
+
+def line_for(asking: Asking, url: bytes, method: bytes, **parts: bytes) -> bytes:
+    return written(asking, b"7", {"arguments": b"-", "method": method, **parts}, Part(url, tunnel=False)) + b"\n"
+
+
+@pytest.mark.parametrize("name", URL_ASKINGS)
+@settings(usual, max_examples=60)
+@given(chooser=st.randoms(use_true_random=True), most=st.sampled_from([3, 60]), strict=st.booleans())
+def test_urls_of_messengers_are_known_by_their_path(name: str, chooser: Random, most: int, strict: bool) -> None:
+    """In batches of a few lines and of many, and over and over again."""
+    asking = ASKINGS[name]
+    program = program_of(*(LEGACY if strict else (ALL,)), message="{host} {service} {rule}")
+    twins, urls = Twins(asking), urls_of(chooser)
+    lines = [
+        line_for(asking, url, chooser.choice(METHODS[:3]), sni=chooser.choice([b"-", b"-", b"y.com", b"facebook.com"]))
+        for url in urls * 2
+    ]
+    for _ in range(2):
+        for several in itertools.zip_longest(*[iter(lines)] * most, fillvalue=b""):
+            twins.ask(program, b"".join(several), NOON)
+        chooser.shuffle(lines)
+
+
+@pytest.mark.parametrize("name", URL_ASKINGS)
+@pytest.mark.parametrize("most", [1, 200])
+def test_every_url_of_a_messenger_is_told_from_what_is_nearly_it(name: str, most: int) -> None:
+    """All that the catalogue knows, with and without what its query and its method must be."""
+    asking, program = ASKINGS[name], program_of(*LEGACY)
+    ends = ("?Action=open", "?SessionID=1.2", "?sid=" + "0af9" * 8, "?sid=" + "0af9" * 8 + "&seq=7", "", "/x", "x")
+    lines = [
+        line_for(asking, f"http://{host}{path}{end}".encode(), method)
+        for url in URLS
+        for host in (url.host or url.domain or "nobody.test", "other.test")
+        for path in (url.path, url.path.upper())
+        for end in (*(ends if not url.bound else ("", "x")), "?aimsid=1&fmnumber=2&src=ymsgr")
+        for method in METHODS[:3]
+    ]
+    twins = Twins(asking)
+    for _ in range(2):
+        for start in range(0, len(lines), most):
+            twins.ask(program, b"".join(lines[start : start + most]), NOON)
+        lines.reverse()
+    assert twins.forgets.counters.decisions_of("block", "messenger", "old")[0], "some of them are blocked"
+
+
+@pytest.mark.parametrize("times", [1, 2, recall.FEW, 20])
+@pytest.mark.parametrize("fields", ["%>rm %#>ru", "%#>ru %>rm", "%>rm %>a %#>ru", "%#>ru"])
+def test_connect_to_a_url_is_not_taken_for_what_it_looks_like(fields: str, times: int) -> None:
+    """Squid never writes it; its host is read otherwise."""
+    asking = PLAIN._replace(fields=fields)
+    urls = (
+        b"http://nobody.test/aaaaaaa", b"http://slack.com/", b"http://slack.com/aaaaaaa", b"nobody.test:443",
+        b"slack.com:443", b"http://nobody.test/aaaaaaa.slack.com:443", b"http://a.test" + GATEWAY,
+        b"http://www.facebook.com/messages",
+    )  # fmt: skip
+    for first, second in itertools.permutations(itertools.product(urls[:5], (b"GET", b"CONNECT")), 2):
+        twins, program = Twins(asking), program_of(ALL)
+        one, other = (line_for(asking, *found) for found in (first, second))
+        twins.ask(program, one * times + other * times, NOON)
+    twins, program = Twins(asking), program_of(*LEGACY)
+    lines = [line_for(asking, url, method) * times for url in urls for method in METHODS]
+    for order in (lines, lines[::-1]):
+        for block in (*order, b"".join(order)):
+            twins.ask(program, block, NOON)
+
+
+@pytest.mark.parametrize("times", [1, 20], ids=["few", "many"])
+def test_a_user_agent_of_a_rule_is_never_quiet(times: int) -> None:
+    """Neither known nor new, nor beside what is quiet."""
+    twins, program = Twins(ASKINGS["default"]), program_of(Rule("a", "block", user_agents=("MSIE", "Opera")))
+    agents = (b"-", b"Mozilla", b"MSIE", b"x%20MSIE%206", b"%4DSIE", b"msie", b"Opera", b"Oper", b"MSI", b"Mozilla")
+    lines = [b"7 10.0.0.1 GET http://a.test/aaaaaaa %b - -\n" % agent for agent in agents]
+    for order in (lines, lines[::-1], lines):
+        twins.ask(program, b"".join(line * times for line in order), NOON)
+    assert twins.forgets.counters.decisions_of("block", None, "a")[0] == 3 * times * 4
+
+
+def test_what_is_forgotten_is_forgotten_for_good() -> None:
+    """Texts that were quiet, too: where a memo is full there is no trait for them, and no answer without one."""
+    quiet = recall.Memo(2, int, lambda trait: trait == 0)
+    for text in (b"0", b"00"):
+        quiet.learn(text)
+    assert quiet.quiet == {b"0", b"00"} == set(quiet.traits)
+    quiet.learn(b"1")
+    assert (quiet.quiet, quiet.traits) == (set(), {b"1": 1})
+    quiet.learn(b"000")
+    assert quiet.quiet == {b"000"}
+    quiet.forget()
+    assert not quiet.quiet
+    assert not quiet.traits
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_memo_outgrows_its_size(size: int) -> None:
+    memo = recall.Memo(size, len, lambda trait: trait % 2 == 0)
+    for n in range(20):
+        memo.learn(b"x" * n)
+        assert len(memo.traits) <= size
+        assert memo.quiet <= set(memo.traits)
+    assert memo.learn(b"x" * (LONGEST + 1)) is None
+    assert b"x" * (LONGEST + 1) not in memo.traits

@@ -1,12 +1,12 @@
 """Lines as rows: taken apart and put together again they are the same, and a part means what it means in its line."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lines import ASKINGS, Asking, blocks
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.squid.rows import HEAD, Row, Rows, end_of, plain_root, rows_of
+from squid_imhelper.squid.rows import HEAD, Row, Rows, plain_targets, rows_of
 from squid_imhelper.squid.wire import ACL, REWRITE, LineBuffer
 
 NO_ROWS = {
@@ -159,42 +159,60 @@ _ports = st.sampled_from(
 _places = st.builds("{}{}{}".format, st.sampled_from(["http://", "https://", ""]), _hosts, _ports)
 
 
-@given(place=_places)
-@example(place="http://www.example.com")
-@example(place="https://www.example.com:80")
-@example(place="www.example.com:443")
-@example(place="http://example.com")
-@example(place="http:80")
-@example(place="WWW.xn--zz.example.com:443")
-@example(place="..example.com:80")
-def test_a_plain_end_is_that_of_the_host(place: str) -> None:
-    raw = place.encode()
-    root = plain_root(end_of(raw))
-    rows = default_rows().read(b"7 a b " + raw + b" -\n")
-    if root is None or rows[0][2] != raw:  # a line of another kind
-        return
-    target = ACL.decode(raw + b" -", ACL.parse_layout("%>ru"), False).request.target
-    assert target.host == root or target.host.endswith(f".{root}")
-    assert target.port in (80, 443)
-    assert (target.path is None) == (b"://" not in raw)
+@settings(max_examples=500)
+@given(places=st.lists(_places, max_size=6))
+@example(places=["http://www.example.com", "https://www.example.com:80", "http://example.com", "a.example:443"])
+@example(places=["http:80", "https:80", "https://a.test:00", "a.test:0"])
+@example(places=["WWW.xn--zz.example.com:443", "..example.com:80", "1.0x7f:80"])
+def test_plain_targets_are_those_that_would_be_read(places: list[str]) -> None:
+    """Each of them by itself, whatever stands beside it."""
+    raw = [place.encode() for place in places]
+    read = [place for place in raw if default_rows().read(b"7 a b " + place + b" -\n")[0][2] == place]
+    found = plain_targets(read)
+    assert found == [target for place in read for target in plain_targets([place])]
+    for place, (host, port) in zip(read, found, strict=True):
+        if not port:
+            assert not host
+            continue
+        target = ACL.decode(place + b" -", ACL.parse_layout("%>ru"), False).request.target
+        assert (target.host, target.port) == (host, port), place
+        assert (target.path is None) == (b"://" not in place)
 
 
 @pytest.mark.parametrize(
-    ("place", "root"),
+    ("place", "target"),
     [
-        pytest.param(b"http://www.example.com", "example.com", id="a-URL"),
-        pytest.param(b"https://a-b.c_d.example:443", "c_d.example", id="a-port"),
-        pytest.param(b"www.a.example.com:443", "example.com", id="a-tunnel"),
-        pytest.param(b"WWW.example.com:443", "example.com", id="capitals-before-it"),
-        pytest.param(b"www.Example.com:443", None, id="capitals"),
-        pytest.param(b"10.0.0.1:443", None, id="an-address"),
-        pytest.param(b"http://a.test:8080", None, id="another-port"),
-        pytest.param(b"http://a.xn--p1ai", None, id="a-name-in-ASCII"),
-        pytest.param(b"http://host", None, id="one-label"),
+        pytest.param(b"http://www.example.com", ("www.example.com", 80), id="a-URL"),
+        pytest.param(b"https://www.example.com", ("www.example.com", 443), id="another-scheme"),
+        pytest.param(b"https://a-b.c_d.example:8443", ("a-b.c_d.example", 8443), id="a-port"),
+        pytest.param(b"http://-a.test:9999", ("-a.test", 9999), id="the-greatest-port"),
+        pytest.param(b"www.a.example.com:443", ("www.a.example.com", 443), id="a-tunnel"),
+        pytest.param(b"www.example.com:80", ("www.example.com", 80), id="a-tunnel-to-80"),
+        pytest.param(b"http://a.test:80", ("", 0), id="the-port-of-its-scheme"),
+        pytest.param(b"https://a.test:443", ("", 0), id="that-of-the-other"),
+        pytest.param(b"http://a.test:10000", ("", 0), id="a-greater-port"),
+        pytest.param(b"http://a.test:0", ("", 0), id="no-port"),
+        pytest.param(b"http://a.test:080", ("", 0), id="a-port-spelt-otherwise"),
+        pytest.param(b"a.test", ("", 0), id="a-tunnel-without-a-port"),
+        pytest.param(b"http://www.Example.com", ("", 0), id="capitals"),
+        pytest.param(b"10.0.0.1:443", ("", 0), id="an-address"),
+        pytest.param(b"http://a.0x7f", ("", 0), id="an-address-spelt-otherwise"),
+        pytest.param(b"http://a.xn--p1ai", ("", 0), id="a-name-in-ASCII"),
+        pytest.param(b"http://xn--a.test", ("", 0), id="the-same-in-front"),
+        pytest.param(b"http://host", ("", 0), id="one-label"),
+        pytest.param(b"http://a.test.", ("", 0), id="a-dot-at-the-end"),
+        pytest.param(b"http://a..test", ("", 0), id="an-empty-label"),
     ],
 )
-def test_which_ends_are_plain(place: bytes, root: str | None) -> None:
-    assert plain_root(end_of(place)) == root
+def test_which_places_are_plain(place: bytes, target: tuple[str, int]) -> None:
+    """What is not is found out otherwise, and does not disturb its neighbours."""
+    plain = b"http://plain.example"
+    assert plain_targets([place]) == [target]
+    assert plain_targets([plain, place, plain]) == [("plain.example", 80), target, ("plain.example", 80)]
+
+
+def test_no_places_have_no_targets() -> None:
+    assert plain_targets([]) == []
 
 
 @pytest.mark.parametrize("asking", READABLE)

@@ -115,6 +115,14 @@ def test_who_asks_is_a_sign_only_where_that_is_enough() -> None:
     assert [own.is_no_user(text) for text in ("ann", "bob", None)] == [True, False, True]
 
 
+def test_clients_are_alike_to_whom_the_same_rules_apply() -> None:
+    own = screen(
+        Rule("one", "block", clients=((4, 1, 2),)), Rule("two", "allow", clients=((4, 2, 9),)), Rule("all", "block")
+    )
+    asked = [own.rules_of_client(text) for text in ("0.0.0.1", "0.0.0.2", "0.0.0.3", "0.0.1.0", None)]
+    assert asked == [(True, False), (True, True), (False, True), (False, False), (False, False)]
+
+
 def test_nothing_is_nothing_where_a_rule_holds_for_all() -> None:
     assert BUILT_IN.is_of_use
     assert not screen(Rule("all", "block")).is_of_use

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lines import PATTERNS
 
+from squid_imhelper.base.addresses import merge, parse_interval
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.model import FLAGS, Decision, Policy, Request, Rule, SiteList, names_of
 from squid_imhelper.base.urls import NOWHERE, Target, UrlError, parse_squid_url
@@ -31,11 +32,18 @@ HOSTS = (
 )  # fmt: skip
 PORTS = (80, 443, 8443, 5190, 1863, None)
 
+PATHS_OF_URLS = ("/aaaaaaa/y", *PATTERNS, *(pattern.upper() for pattern in PATTERNS[:5]), "/gateway/gateway.dll")
+QUERIES_OF_URLS = ("", "Action=open", "sid=" + "0af9" * 8, "sid=" + "0af9" * 8 + "&seq=1")
+
 targets = st.builds(
-    lambda host, port, tunnel: Target("" if tunnel else "http", host, port, None if tunnel else "/aaaaaaa/y", ""),
+    lambda host, port, tunnel, path, query: (
+        Target("", host, port, None, "") if tunnel else Target("http", host, port, path, query)
+    ),
     st.sampled_from(HOSTS),
     st.sampled_from(PORTS),
     st.booleans(),
+    st.sampled_from(PATHS_OF_URLS),
+    st.sampled_from(QUERIES_OF_URLS),
 )
 rests = st.builds(
     Request,
@@ -67,6 +75,16 @@ def trait_of_rest(traits: Traits, rest: Request, target: Target) -> int | None:
     return traits.of_rest(rest._replace(target=beside, names=names_of(beside, *rest.names), method=method))
 
 
+def trait_of_path(traits: Traits, where: int, target: Target, rest: Request) -> int | None:
+    """Where the path can matter: for this host, or on all of them."""
+    if target.path is None:
+        return None
+    head = target.path + ("?" + target.query if target.query else "")
+    if where not in traits.by_path and traits.is_plain_path(head[:HEAD], whole=len(head) < HEAD):
+        return None
+    return traits.of_path(rest._replace(target=target, names=(target.host,)))
+
+
 @settings(max_examples=60)
 @given(
     policy=helper_policies(),
@@ -76,15 +94,18 @@ def trait_of_rest(traits: Traits, rest: Request, target: Target) -> int | None:
 def test_what_has_the_same_traits_is_decided_alike(policy: Policy, places: list[Target], rests: list[Request]) -> None:
     engine = Engine(compile_policy(policy, CATALOGUE))
     traits = Traits(engine)
-    seen: dict[tuple[int, int], tuple[object, Target, Request]] = {}
+    seen: dict[tuple[int, int, int | None], tuple[object, Target, Request]] = {}
     for target in places:
         where = traits.of_target(target.host, target.port, tunnel=target.path is None)
         for rest in rests:
             what = trait_of_rest(traits, rest, target)
             if where is None or what is None or traits.may_hold(target.url):
                 continue
+            path = trait_of_path(traits, where, target, rest)
+            if path is not None and what in traits.with_names:
+                continue
             found = decided(engine, target, rest)
-            known = seen.setdefault((where, what), (found, target, rest))
+            known = seen.setdefault((where, what, path), (found, target, rest))
             assert found == known[0], (known[1:], target, rest)
 
 
@@ -119,9 +140,6 @@ LISTED = engine_of(
         pytest.param("", 443, True, id="a-tunnel-to-no-host"),
         pytest.param("blocked.invalid", 80, False, id="where-blocked-requests-go"),
         pytest.param("blocked.invalid", 80, True, id="a-tunnel-there"),
-        pytest.param("www.facebook.com", 80, False, id="a-host-with-URL-signatures"),
-        pytest.param("mail.google.com", 443, False, id="one-of-an-exact-name"),
-        pytest.param("149.154.167.99", 80, False, id="an-address-with-URL-signatures"),
         pytest.param("example.net", 80, False, id="a-host-on-a-list-of-URLs"),
         pytest.param("a.example.net", 80, False, id="a-host-below-one"),
         pytest.param("example.com", 80, False, id="one-with-a-port-on-it"),
@@ -129,6 +147,17 @@ LISTED = engine_of(
 )
 def test_a_target_without_a_trait(host: str, port: int, tunnel: bool) -> None:
     assert Traits(LISTED).of_target(host, port, tunnel=tunnel) is None
+
+
+@pytest.mark.parametrize("host", ["www.facebook.com", "mail.google.com", "149.154.167.99"])
+def test_a_host_with_signatures_of_its_own_is_told_by_its_path(host: str) -> None:
+    traits = Traits(LISTED)
+    trait = traits.of_target(host, 80, tunnel=False)
+    tunnel = traits.of_target(host, 443, tunnel=True)
+    assert trait in traits.by_path
+    assert trait not in traits.quiet
+    assert tunnel not in traits.by_path
+    assert traits.of_target("nobody.test", 80, tunnel=False) not in traits.by_path
 
 
 @pytest.mark.parametrize(
@@ -177,7 +206,8 @@ RULES = (Rule("u", "block", users=frozenset(["ann"])), Rule("a", "block", user_a
         pytest.param({"user_agent": "x"}, {"user_agent": "MSMSGS"}, False, id="an-agent-of-somebody"),
         pytest.param({"user_agent": "x"}, {"user_agent": "x MSIE"}, False, id="an-agent-of-a-rule"),
         pytest.param({"content_type": "x"}, {"content_type": "application/x-icq"}, False, id="a-type-of-somebody"),
-        pytest.param({"method": "GET"}, {"method": "POST"}, True, id="methods"),
+        pytest.param({"method": "GET"}, {"method": "POST"}, False, id="methods"),  # which URL signatures ask for
+        pytest.param({"method": "GET"}, {"method": None}, False, id="no-method"),
         pytest.param({"method": "GET"}, {"method": "CONNECT"}, False, id="CONNECT"),
         pytest.param({"destination_port": 443}, {"destination_port": 5190}, False, id="a-port-of-somebody"),
         pytest.param({"names": ("h", "a.test")}, {"names": ("h", "b.test")}, True, id="names-of-nobody"),
@@ -218,6 +248,7 @@ def test_names_in_which_an_expression_may_be_found_have_no_trait() -> None:
 # ---- paths ----------------------------------------------------------------------------------------------------------
 
 EVERYTHING = engine_of(ALL)
+GATEWAY = "/gateway/gateway.dll?Action=open"
 _beginnings = st.one_of(
     st.sampled_from(PATTERNS),
     st.sampled_from(PATTERNS).map(str.upper),
@@ -280,6 +311,67 @@ def test_no_signature_of_any_host_begins_plainly(path: str) -> None:
 )
 def test_which_beginnings_are_plain(head: str, whole: bool, plain: bool) -> None:
     assert Traits(EVERYTHING).is_plain_path(head, whole=whole) == plain
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        pytest.param("http://a.test/x", "http://a.test/y?z", True, id="of-nobody"),
+        pytest.param("http://a.test/x", "http://b.test/y", True, id="of-nobody-elsewhere"),
+        pytest.param("http://a.test/x", f"http://a.test{GATEWAY}", False, id="of-somebody"),
+        pytest.param(f"http://a.test{GATEWAY}", f"http://b.test{GATEWAY}", True, id="the-same-elsewhere"),
+        pytest.param(f"http://a.test{GATEWAY}", f"http://a.test{GATEWAY}&x=1", True, id="with-more-behind-it"),
+        pytest.param("http://a.test/x", "http://a.test/data?sid=" + "0" * 32 + "&seq=1", False, id="of-somebody-else"),
+    ],
+)
+def test_which_paths_are_alike(one: str, other: str, alike: bool) -> None:
+    """Those for which the same URL signatures hold."""
+    traits = Traits(EVERYTHING)
+    targets = [parse_squid_url(url) for url in (one, other)]
+    found = [traits.of_path(Request(target, (target.host,), "POST")) for target in targets]
+    assert (found[0] == found[1]) == alike
+
+
+def test_what_has_a_trait_of_path_is_not_taken_for_a_part_of_another_kind() -> None:
+    traits = Traits(EVERYTHING)
+    target = parse_squid_url(f"http://a.test{GATEWAY}")
+    path = traits.of_path(Request(target, (target.host,), "GET"))
+    assert path not in {traits.of_target(host, 80, tunnel=tunnel) for host in HOSTS for tunnel in (True, False)}
+    assert path not in traits.quiet
+    assert path != traits.of_rest(NOBODY)
+
+
+# ---- what is quiet --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "quiet"),
+    [
+        pytest.param({}, True, id="nothing"),
+        pytest.param({"user_agent": "x", "content_type": "text/html", "client": "10.0.0.1"}, True, id="of-nobody"),
+        pytest.param({"names": ("h", "a.test")}, False, id="another-name"),
+        pytest.param({"user_agent": "MSMSGS"}, False, id="an-agent-of-somebody"),
+        pytest.param({"user_agent": "x MSIE"}, False, id="an-agent-of-a-rule"),
+        pytest.param({"content_type": "application/x-icq"}, False, id="a-type-of-somebody"),
+        pytest.param({"destination_port": 5190}, False, id="a-port-of-somebody"),
+        pytest.param({"user": "ann"}, False, id="a-user-of-a-rule"),
+        pytest.param({"user": "bob"}, True, id="another-user"),
+    ],
+)
+def test_what_is_quiet(parts: dict[str, object], quiet: bool) -> None:
+    """What meets no condition of any rule."""
+    traits = Traits(engine_of(*RULES, ALL))
+    assert (traits.of_rest(NOBODY._replace(**parts)) in traits.quiet) == quiet
+
+
+def test_who_is_somebody_to_a_rule_is_not_quiet_whatever_else_it_asks_for() -> None:
+    """A rule for a user and clients, of which a part shows only one."""
+    clients = merge([parse_interval("192.0.2.1")[0]])
+    traits = Traits(engine_of(Rule("both", "block", clients=clients, users=frozenset(["ann"]))))
+    both = [{"client": "192.0.2.1"}, {"user": "ann"}]
+    assert not all(traits.of_rest(NOBODY._replace(**parts)) in traits.quiet for parts in both)
+    assert traits.of_rest(NOBODY._replace(client="192.0.2.1", user="ann")) not in traits.quiet
+    assert traits.of_rest(NOBODY._replace(client="192.0.2.2")) in traits.quiet
 
 
 def test_without_signatures_of_any_host_every_beginning_is_plain() -> None:

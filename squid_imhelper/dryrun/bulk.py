@@ -8,7 +8,7 @@ them are looked up in what is known, and what is kept is counted by what Python 
 import re
 from bisect import bisect_left
 from collections import Counter as Counted
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import compress, count
@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from squid_imhelper.base.errors import ImhelperError
-from squid_imhelper.base.memo import ENTRIES
+from squid_imhelper.base.memo import ENTRIES, memoised
 from squid_imhelper.base.urls import DEFAULT_PORTS, Target, normalise_address, parse_connect, parse_squid_url
 from squid_imhelper.dryrun.screening import Known, Screen
 from squid_imhelper.dryrun.tally import NOTHING, SHOWN, Tally
@@ -31,24 +31,16 @@ ABSENT: Final = b"-"
 HOUR: Final = 3600
 
 
-class Line(NamedTuple):
-    """A line that is left, and its number.
-
-    `parts` is all that decides about it but for its time, where the path does not; `url` is then what was asked for.
-    """
-
-    number: int
-    text: bytes
-    parts: tuple[bytes, ...] | None = None
-    url: str = ""
-
-
 class Who(NamedTuple):
-    """Who asked, by what stands in a log: as he is shown, his address if that is known, and whether Squid denied it."""
+    """Who asked, by what stands in a log: as he is shown, and his address if that is known.
+
+    `denied` is whether Squid denied it, `challenged` whether only for want of a name.
+    """
 
     shown: str
     address: str | None
     denied: bool
+    challenged: bool
 
     @property
     def gap(self) -> Literal["", "client", "client_name"]:
@@ -56,6 +48,25 @@ class Who(NamedTuple):
         if self.address is not None:
             return ""
         return "client" if self.shown == NOTHING else "client_name"
+
+
+class Alike(NamedTuple):
+    """A line for which its path is of no account: what was asked for, who asked, and the rest that decides about it.
+
+    Lines of the same parts are decided alike at the same time, whoever asked.
+    """
+
+    parts: tuple[Hashable, ...]
+    who: Who
+    url: bytes
+
+
+class Line(NamedTuple):
+    """A line that is left, its number, and what tells which others it is like."""
+
+    number: int
+    text: bytes
+    alike: Alike | None = None
 
 
 @dataclass(slots=True)
@@ -91,8 +102,11 @@ class Bulk:
         self._is_of_use = all(screen.is_of_use for screen in self._screens)
         self._rewriter = rewriter
         self._whole_queries = whole_queries
-        self._formats: dict[LogFormat, PlainLines | None] = {}
+        self._formats: dict[LogFormat, tuple[PlainLines | None, PlainLines | None]] = {}
+        queries = frozenset[str]().union(*(screen.queries for screen in self._screens))
+        self._queries = [re.compile(query) for query in sorted(queries)]
         self._is_no_path = Known(self._paths_are_alike)
+        self._kind_of = memoised(self._read_kind)
         self._checks = {"target": Known(self._is_no_target)}
         if not rewriter:
             self._checks |= {
@@ -118,24 +132,44 @@ class Bulk:
             if not all(flags):
                 lines = piece.split(b"\n")
                 for place in compress(count(), map(not_, flags)):
-                    yield self._left(number + place, lines[place], [column[place] for column in columns if column])
+                    if columns.time[place] is None and (nothing := self._without_query(lines[place], log_format)):
+                        kept.add(nothing, [True])
+                    else:
+                        yield self._left(number + place, lines[place], [column[place] for column in columns if column])
             number += len(flags)
         self._add(kept, tally, plain.instant)
 
+    def _without_query(self, line: bytes, log_format: LogFormat) -> Columns | None:
+        """Returns what a line says that has a path of some signature, and not the query for it, and so is nothing."""
+        of_any_query = self._formats[log_format][1]
+        query = _PLAIN_QUERY.match(line)
+        if not (of_any_query and query) or any(own.search(query[1].decode()) for own in self._queries):
+            return None
+        columns = of_any_query.columns(line + b"\n")
+        return columns if self._flags(columns)[0] else None
+
     def _left(self, number: int, line: bytes, cells: Sequence[bytes]) -> Line:
-        _, _, target, *_ = cells
-        if not self._is_no_path[target]:
+        _, who, target, *others = cells
+        if not target:
             return Line(number, line)
         *_, method, url, _ = line.split(None, 7)
-        return Line(number, line, (method, url.partition(b":")[0], *cells[1:]), url.decode())
+        if method != b"CONNECT" and not self._is_no_path[target]:
+            return Line(number, line)
+        parts = (method, url.partition(b":")[0], target, self._kind_of(who), *others)
+        return Line(number, line, Alike(parts, read_who(who), url))
 
     def plain(self, log_format: LogFormat) -> PlainLines | None:
         """Returns what takes the plain lines of a format apart, if any can be counted here."""
         if log_format not in self._formats:
-            paths = frozenset[PathText]().union(*(screen.paths for screen in self._screens))
-            found = plain_lines(log_format, paths, whole_queries=self._whole_queries) if self._is_of_use else None
-            self._formats[log_format] = found
-        return self._formats[log_format]
+            paths = self._plain_lines(log_format, (screen.paths for screen in self._screens))
+            of_any_query = self._plain_lines(log_format, (screen.paths_of_any_query for screen in self._screens))
+            self._formats[log_format] = paths, of_any_query if self._queries else None
+        return self._formats[log_format][0]
+
+    def _plain_lines(self, log_format: LogFormat, paths: Iterable[frozenset[PathText]]) -> PlainLines | None:
+        if not self._is_of_use:
+            return None
+        return plain_lines(log_format, frozenset[PathText]().union(*paths), whole_queries=self._whole_queries)
 
     def _flags(self, columns: Columns) -> list[bool]:
         """Whether each line is nothing."""
@@ -159,6 +193,11 @@ class Bulk:
                 tally.gaps.count(who.gap, times)
         gaps = Counted({"user": kept.absent["user"], "acl_only": len(kept.times)}) if self._rewriter else kept.absent
         tally.gaps.add(+gaps)
+
+    def _read_kind(self, value: bytes) -> Hashable:
+        """All of whoever asked that anything hangs on, but for how he is shown."""
+        who = read_who(value)
+        return who.denied, who.challenged, who.gap, *(screen.rules_of_client(who.address) for screen in self._screens)
 
     def _paths_are_alike(self, value: bytes) -> bool:
         targets = read_targets(value)
@@ -188,6 +227,8 @@ class Bulk:
         return all(screen.is_no_user(user) for screen in self._screens)
 
 
+_PLAIN_QUERY: Final = re.compile(rb" *(?:[^ ]++ ++){6}https?://[^ ?#\n]++\?([0-9A-Za-z=&._-]++) ")
+"""A query that is there, and needs no normalising."""
 _PORT: Final = re.compile(r"[1-9][0-9]{0,3}")
 _PLAIN_NAME: Final = re.compile(r"(?!.*xn--)(?:[a-z0-9-]{1,63}\.){1,10}[a-z][a-z-]{0,62}")
 """A name that is its own normalised spelling, whatever it is written in."""
@@ -215,7 +256,7 @@ def read_who(value: bytes) -> Who:
     client, _, result = value.partition(b" ")
     tag, _, status = result.partition(b"/")
     address = normalise_address(client.decode())
-    return Who((address or client.decode())[:SHOWN], address, denial(tag, status)[0])
+    return Who((address or client.decode())[:SHOWN], address, *denial(tag, status))
 
 
 def _pieces(block: bytes) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.memo import ENTRIES, LONGEST
 from squid_imhelper.base.model import Decision, Request
 from squid_imhelper.base.urls import normalise_address
-from squid_imhelper.dryrun.bulk import Bulk, Line
+from squid_imhelper.dryrun.bulk import Alike, Bulk, Line
 from squid_imhelper.dryrun.tally import MOST_EXAMPLES, NOTHING, SHOWN, Case, Example, Tally
 from squid_imhelper.logs.accesslog import (
     MAX_LINE,
@@ -80,24 +80,23 @@ class Counter:
         self._now = now
         self._unseen: tuple[Field, ...] = ("user_agent", "content_type") if rewriter else ()
         self._remembered: dict[object, Verdict] = {}
-        self._by_parts: dict[object, tuple[Verdict, bool]] = {}
+        self._by_parts: dict[object, Verdict] = {}
 
     def count(self, block: bytes, log_format: LogFormat, path: str, before: int) -> Tally:
         """Returns the tally of a block of whole lines, behind so many lines of a file."""
         tally = Tally()
         plain = self._bulk.plain(log_format)
         read = reader(log_format)
-        seen: dict[Verdict, int] = {}
+        gaps: dict[tuple[Gap, ...], int] = {}
         for line in self._bulk.count(block, log_format, tally):
             tally.lines += 1
-            verdict = plain and line.parts and self._count_known(line, plain, tally)
+            verdict = plain and line.alike and self._count_known(line.text, line.alike, plain, tally)
             if not verdict:
                 verdict = self._count_line(line, read, tally, _Place(path, before + line.number + 1))
             if verdict:
-                seen[verdict] = seen.get(verdict, 0) + 1
-        for verdict, times in seen.items():
-            tally.by_client.count(verdict.client, times)
-            for gap in verdict.gaps:
+                gaps[verdict.gaps] = gaps.get(verdict.gaps, 0) + 1
+        for kinds, times in gaps.items():
+            for gap in kinds:
                 tally.gaps.count(gap, times)
         return tally
 
@@ -115,31 +114,34 @@ class Counter:
             return None
         tally.denied += record.denied
         verdict = self._verdict(record, keep=len(line.text) <= LONGEST)
+        tally.by_client.count(verdict.client)
         for note in verdict.notes:
             tally.outcomes[note.outcome].count(note.case, note.url, note.evidence, record.time)
         if verdict.error:
             tally.failed += 1
             if len(tally.failures) < MOST_EXAMPLES:
                 tally.failures.append(place.example(verdict.error, line.text))
-        elif line.parts:
+        elif line.alike:
             if len(self._by_parts) >= ENTRIES:
                 self._by_parts.clear()
-            self._by_parts[line.parts] = verdict, record.denied
+            self._by_parts[line.alike.parts] = verdict
         return verdict
 
-    def _count_known(self, line: Line, plain: PlainLines, tally: Tally) -> Verdict | None:
-        """Counts a line that is like one before but for time and path, as long as the same rules apply."""
-        verdict, denied = self._by_parts.get(line.parts, (None, False))
+    def _count_known(self, line: bytes, alike: Alike, plain: PlainLines, tally: Tally) -> Verdict | None:
+        """Counts a line that is like one before but for time, path and client, as long as the same rules apply."""
+        verdict = self._by_parts.get(alike.parts)
         if verdict is None:
             return None
-        time, began = plain.times(line.text)
+        time, began = plain.times(line)
         if not self._is_settled(began):
             return None
         tally.requests += 1
         tally.see(time)
-        tally.denied += denied
+        tally.denied += alike.who.denied
+        tally.by_client.count(alike.who.shown)
         for note in verdict.notes:
-            tally.outcomes[note.outcome].count(note.case, line.url[:SHOWN], note.evidence, time)
+            case = note.case._replace(client=alike.who.shown)
+            tally.outcomes[note.outcome].count(case, alike.url[:SHOWN].decode(), note.evidence, time)
         return verdict
 
     def _verdict(self, record: Record, *, keep: bool) -> Verdict:

@@ -45,10 +45,16 @@ class Screen:
         bare = [rule for rule in rules if rule.rule.sites is None]
         self._matcher = engine.matcher
         self._lists = [sites for rule in rules if rule.rule.sites is not None for sites in rule.lists]
+        self._lists_of_urls = [sites for sites in self._lists if sites.urls]
         self._all_lists = [sites for rule in engine.rules for sites in rule.lists]
+        self._by_client = [rule for rule in engine.rules if rule.rule.clients is not None]
         self._agents = [rule for rule in bare if rule.rule.user_agents is not None]
         self._askers = [rule for rule in bare if rule.rule.user_agents is None]
-        self.paths = frozenset(PathText(url.path, url.match) for url in engine.matcher.unbound_patterns)
+        patterns = engine.matcher.unbound_patterns
+        self.paths = frozenset(PathText(url.path, url.match) for url in patterns)
+        self.paths_of_any_query = frozenset(PathText(url.path, url.match) for url in patterns if not url.query)
+        self.queries = frozenset(url.query for url in patterns if url.query)
+        """Expressions for the queries of the other paths."""
 
     @property
     def is_of_use(self) -> bool:
@@ -67,7 +73,9 @@ class Screen:
         name, port = target.host, target.port
         if self._matcher.signatures_of_port(port) or not self._is_nobody(name):
             return False
-        return not any(sites.has(name, port) or sites.has_urls(name) for sites in self._lists)
+        if any(sites.has(name, port) for sites in self._lists):
+            return False
+        return not any(sites.has_urls(name) for sites in self._lists_of_urls)
 
     def _is_nobody(self, name: str) -> bool:
         if self._matcher.is_nobody(name):
@@ -92,6 +100,10 @@ class Screen:
     def is_no_client(self, client: str | None) -> bool:
         """Whether it is no sign that this client asks; of rules that name clients and users, users do not count."""
         return not any(rule.rule.clients is not None and rule.fits_client(client) for rule in self._askers)
+
+    def rules_of_client(self, client: str | None) -> tuple[bool, ...]:
+        """Which rules that name clients may hold for this one: all of whom that is the same are alike to it."""
+        return tuple([rule.fits_client(client) for rule in self._by_client])
 
     def is_no_user(self, user: str | None) -> bool:
         """Whether it is no sign that this user asks, where a rule names no clients."""

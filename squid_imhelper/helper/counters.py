@@ -38,6 +38,9 @@ _FAMILIES: Final = (
 )
 _SERIES: Final = r'([a-z_]+?)(?:_bucket|_sum|_count)?\{pid="(\d+)"'
 
+_BATCHES: Final = 1000
+"""Batches that are counted together."""
+
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -68,7 +71,8 @@ class Counters:
     """The counts of one helper."""
 
     def __init__(self) -> None:
-        self.requests = 0
+        self._requests = 0
+        self._batches: list[tuple[int, float]] = []
         self._decisions: dict[tuple[str, str | None, str | None], list[int]] = {}
         self.errors: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter()
@@ -86,11 +90,24 @@ class Counters:
         """The decisions so far, by action, service and rule."""
         return {decision: count for decision, (count,) in self._decisions.items() if count}
 
+    @property
+    def requests(self) -> int:
+        """The lines that were answered so far."""
+        self._sort_batches()
+        return self._requests
+
     def batch(self, lines: int, seconds: float) -> None:
-        """Counts a batch that was answered."""
-        self.requests += lines
-        self.batch_lines.observe(lines)
-        self.request_seconds.observe(seconds / lines, lines)
+        """Counts a batch; into its buckets it is put later, since a batch of one line should cost little."""
+        self._batches.append((lines, seconds))
+        if len(self._batches) >= _BATCHES:
+            self._sort_batches()
+
+    def _sort_batches(self) -> None:
+        for lines, seconds in self._batches:
+            self._requests += lines
+            self.batch_lines.observe(lines)
+            self.request_seconds.observe(seconds / lines, lines)
+        self._batches.clear()
 
     def series(self, pid: int) -> dict[str, list[str]]:
         """The lines of each family."""

@@ -6,8 +6,8 @@ traits have the same answer. So a few look-ups answer a line, as long as nothing
     who[before], where[place], what[after]  -->  replies         and its path begins like no signature
 
 Where all three are quiet, the answer is ERR, and four sets tell so. What is new, or has no trait, is answered as a line
-by itself; its answer is kept if it is that of all lines with its
-traits. Nothing is decided here. Each memo has a size, and forgets all that it knows when it is full.
+by itself; its answer is kept if it is that of all lines with its traits. Nothing is decided here. Each memo has a size,
+and forgets all that it knows when it is full.
 """
 
 import re
@@ -17,9 +17,10 @@ from typing import Final, NamedTuple
 from squid_imhelper.base.errors import ImhelperError
 from squid_imhelper.base.memo import ENTRIES, LONGEST
 from squid_imhelper.base.model import Request
+from squid_imhelper.base.urls import Target
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.matching.traits import NOBODY_TUNNEL, NOBODY_WEB, Traits
-from squid_imhelper.squid.rows import HEAD, Row, Rows, end_of, plain_root
+from squid_imhelper.matching.traits import Traits
+from squid_imhelper.squid.rows import HEAD, Row, Rows, plain_targets
 from squid_imhelper.squid.wire import Query
 
 LONGEST_REPLY: Final = 2048
@@ -28,16 +29,18 @@ LONGEST_REPLY: Final = 2048
 _NORMALISED: Final = re.compile(rb"//|/\.|\\|^[^?]*%")
 """What path and query have in them where the URL would be normalised to another one."""
 
+_SPELT_OUT: Final = re.compile(rb"(?:/(?![/.])[A-Za-z0-9._~:=&+,;@!$()*-]*)*(?:\?[A-Za-z0-9._~:=&+,;@!$()*/-]*)?")
+"""A path and a query that no normalising changes."""
 
 _OF_ANY: Final = frozenset({"service", "rule", "time"})
 _OF_A_HOST: Final = _OF_ANY | {"host", "service_name"}
 """Values that requests with the same traits have in common; the time, as long as it is the same."""
 
-MANY: Final = 8
-"""Lines in which something is new; from so many on it is cheaper to find out about their places first."""
+FEW: Final = 8
+"""Lines of a batch up to which it does not pay to look for what they have in common."""
 
-ENDS: Final = 32_768
-"""Ends of places that are remembered: an office goes to some thousand domains in a day."""
+PLACES: Final = 32_768
+"""Places that are remembered: an office goes to ten thousand in a day."""
 
 
 class Answered(NamedTuple):
@@ -124,12 +127,11 @@ class Recall:
         self._quiet = quiet
         self._traits = Traits(engine)
         self._who = Memo(ENTRIES, self._trait_of_who, self._is_quiet)
-        self._where = Memo(ENDS, self._trait_of_where, self._is_quiet)
-        self._ends = Memo(ENDS, self._trait_of_end, self._is_quiet)
+        self._where = Memo(PLACES, self._trait_of_where, self._is_quiet)
         self._what = Memo(ENTRIES, self._trait_of_what, self._is_quiet)
         self._heads: set[bytes] = set()
         self._replies: dict[tuple[int | None, ...], Reply] = {}
-        self._fresh_from, self._fresh_until = float("-inf"), float("inf")
+        self._fresh_from = self._fresh_until = 0.0
 
     def answer(self, block: bytes, now: float) -> list[bytes]:
         """Returns the answers to the lines of a block, in their order.
@@ -138,15 +140,17 @@ class Recall:
             block: whole lines, each with its LF.
             now: the instant for which they are asked.
         """
-        if not (self._engine.is_settled(now) and self._fresh_from <= now < self._fresh_until):
+        if not self._fresh_from <= now < self._fresh_until:
             self._replies.clear()
-            self._fresh_from, self._fresh_until = float("-inf"), float("inf")
+            self._fresh_from, self._fresh_until = self._engine.settle(now)
         rows = self._rows.read(block)
+        if len(rows) < FEW or self._traits.expressions:
+            return [self._answer_row(row, now) for row in rows]
         answers = [b""] * len(rows)
         others = self._settle(rows, list(range(len(rows))), answers)
-        if len(others) > MANY:
-            for end in {end_of(rows[n][2]) for n in others}.difference(self._ends.traits):
-                self._ends.learn(end)
+        new = {rows[n][2] for n in others}.difference(self._where.traits)
+        if new:
+            self._learn_places(new)
             others = self._settle(rows, others, answers)
         for n in others:
             answers[n] = self._answer_row(rows[n], now)
@@ -154,14 +158,14 @@ class Recall:
 
     def _settle(self, rows: list[Row], numbers: list[int], answers: list[bytes]) -> list[int]:
         """Answers those of the rows in which everything is quiet, and returns the numbers of the others."""
-        ends, where, what, who = self._ends.quiet, self._where.quiet, self._what.quiet, self._who.quiet
-        heads, turning = self._heads, self._rows.turning
+        who, where, what, heads = self._who.quiet, self._where.quiet, self._what.quiet, self._heads
+        turning = self._rows.turning
         text, counted = self._quiet
         others: list[int] = []
         for n in numbers:
             channel, before, place, head, rest, after, _ = rows[n]
             if (
-                (place[place.rfind(b".", 0, place.rfind(b".")) + 1 :] in ends or place in where)
+                place in where
                 and after in what
                 and before in who
                 and head in heads
@@ -190,16 +194,15 @@ class Recall:
         channel, before, place, head, rest, after, odd = row
         if not place:
             return self._answer_line(odd).reply
-        key = self._traits_of(before, place, after)
-        plain = None not in key and self._is_plain(place, head, rest)
-        if plain and key in self._replies:
+        key = self._key(row)
+        if key in self._replies:
             text, counted = self._replies[key]
             counted[0] += 1
             return channel + text
         answered = self._answer_line(
             b"".join((channel, self._rows.behind_channel, before, place, head, rest, b" ", after))
         )
-        if plain:
+        if None not in key:
             self._keep(key, answered, channel, place, now)
         return answered.reply
 
@@ -212,37 +215,48 @@ class Recall:
         if (request.target.path is None) != (b"://" not in place):  # CONNECT to a URL, which Squid never writes
             return
         if "time" in shows:
-            self._fresh_from = now // 1
-            self._fresh_until = self._fresh_from + 1
+            self._fresh_from = max(self._fresh_from, now // 1)
+            self._fresh_until = min(self._fresh_until, now // 1 + 1)
         if len(self._replies) >= ENTRIES:
             self._replies.clear()
         self._replies[key] = Reply(reply[len(channel) :], counted)
 
     # ---- what is new ------------------------------------------------------------------------------------------------
 
-    def _traits_of(self, before: bytes, place: bytes, after: bytes) -> tuple[int | None, ...]:
+    def _key(self, row: Row) -> tuple[int | None, ...]:
+        """Returns the traits of all parts, that of the path among them where it counts; a None where there is none."""
+        _, before, place, head, rest, after, _ = row
         if len(self._traits) >= ENTRIES:
             self._replies.clear()
-            for memo in (self._who, self._where, self._what, self._ends):
+            for memo in (self._who, self._where, self._what):
                 memo.forget()
             self._traits = Traits(self._engine)
-        quiet = self._ends.learn(end_of(place)) is not None
-        where = (NOBODY_WEB if b"://" in place else NOBODY_TUNNEL) if quiet else self._where.learn(place)
-        return self._who.learn(before), where, self._what.learn(after)
+        who, where, what = self._who.learn(before), self._where.learn(place), self._what.learn(after)
+        if who is None or where is None or what is None or not self._is_plain(place, head + rest):
+            return (None,)
+        if where in self._traits.by_path or not self._is_plain_head(head):
+            return who, where, what, self._trait_of_path(place, head + rest, who, what)
+        return who, where, what
+
+    def _learn_places(self, places: set[bytes]) -> None:
+        """Finds out about new places, as far as they are spelt as they would be normalised."""
+        new = [place for place in places if 0 < len(place) <= LONGEST]
+        keep, of_target = self._where.keep, self._traits.of_target
+        for place, (host, port) in zip(new, plain_targets(new), strict=True):
+            if port:
+                keep(place, of_target(host, port, tunnel=b"://" not in place))
 
     def _is_quiet(self, trait: int | None) -> bool:
-        return trait in self._traits.quiet and (self._rows.guarded or trait not in self._traits.connects)
+        return trait in self._traits.quiet and (self._rows.guarded or self._traits.methods.get(trait or 0) != "CONNECT")
 
     def _trait_of_who(self, before: bytes) -> int | None:
         return self._traits.of_rest(self._decode(self._rows.probe.line(before=before)).request)
 
-    def _trait_of_end(self, end: bytes) -> int | None:
-        """Whether nobody's name ends so; then one trait is as good as another."""
-        root = plain_root(end)
-        return NOBODY_WEB if root and self._traits.are_nobody_below(root) else None
-
     def _trait_of_where(self, place: bytes) -> int | None:
         tunnel = b"://" not in place
+        [(host, port)] = plain_targets([place])
+        if port:
+            return self._traits.of_target(host, port, tunnel=tunnel)
         target = self._decode(self._rows.probe.line(place=place if tunnel else place + b"/")).request.target
         if self._traits.expressions:  # they are searched in another spelling of the URL
             return None
@@ -254,18 +268,25 @@ class Recall:
         query = self._decode(self._rows.probe.line(after=after))
         return None if query.arguments else self._traits.of_rest(query.request)
 
-    def _is_plain(self, place: bytes, head: bytes, rest: bytes) -> bool:
-        """Whether host, scheme and port are all that counts of a URL."""
-        path = head + rest
-        if self._traits.expressions:
-            if (
-                _NORMALISED.search(path)
-                or self._rows.turning(path)
-                or self._traits.may_hold((place + path).decode("ascii"))
-            ):
-                return False
-        elif self._rows.turning(path):
+    def _trait_of_path(self, place: bytes, path: bytes, who: int, what: int) -> int | None:
+        [(host, port)] = plain_targets([place])
+        rests = {who, what}
+        if not port or not _SPELT_OUT.fullmatch(path) or not self._traits.with_names.isdisjoint(rests):
+            return None
+        path_only, _, query = path.decode("ascii").partition("?")
+        target = Target(place.partition(b":")[0].decode("ascii"), host, port, path_only or "/", query)
+        method = next((method for rest in rests if (method := self._traits.methods.get(rest))), None)
+        return self._traits.of_path(Request(target, (host,), method))
+
+    def _is_plain(self, place: bytes, path: bytes) -> bool:
+        """Whether a path begins as it does when it is normalised, and no expression can hold."""
+        if not self._traits.expressions:
+            return not self._rows.turning(path)
+        if _NORMALISED.search(path) or self._rows.turning(path):
             return False
+        return not self._traits.may_hold((place + path).decode("ascii"))
+
+    def _is_plain_head(self, head: bytes) -> bool:
         if head in self._heads:
             return True
         if not self._traits.is_plain_path(head.decode("ascii"), whole=len(head) < HEAD):

@@ -14,7 +14,7 @@ from squid_imhelper.helper.answering import Helper
 from squid_imhelper.helper.chores import Chores
 from squid_imhelper.squid.wire import LineBuffer
 
-READ_SIZE: Final = 1 << 14
+READ_SIZE: Final = 1 << 15
 """Bytes. What is made of more does not fit into the processor's nearest caches, and takes longer for each line."""
 
 
@@ -68,9 +68,8 @@ def _read(fd: int) -> bytes:
 
 
 def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
+    while data:
         try:
-            view = view[os.write(fd, view) :]
+            data = data[os.write(fd, data) :]
         except BlockingIOError:
             select.select([], [fd], [])

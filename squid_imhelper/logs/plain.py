@@ -66,8 +66,8 @@ _TIME: Final = rb"([1-8][0-9]{9}\.[0-9]{3}) ++[0-9]{1,12}+ "
 _WHO: Final = rb"([0-9A-Za-z.:_-]{1,256}+ (?!UDP_)[A-Z][A-Z_]*+/[0-9]{3}) [0-9]++ "
 _TARGET: Final = rb"(?:CONNECT (?=[^ /\n]++ )|(?!CONNECT )[A-Z]++ https?://)([0-9A-Za-z.:_-]{1,256}+)"
 _PART_OF_PATH: Final = rb"[A-Za-z0-9_~!$&'()*+,;=:@/-]*+"
-_IN_PATH: Final = rb"(?:(?<!/)\.|%(?:2[0-9A-Ca-c]|[0189A-Fa-f][0-9A-Fa-f]))"
-"""A dot that makes no dot segment, and an escape of what must be escaped, which stays."""
+_IN_PATH: Final = rb"(?:(?<!/)\.|%(?:[0189A-Fa-f][0-9A-Fa-f]|2[0-9A-CFa-cf]|3[A-Fa-f]|[46]0|5[B-Eb-e]|7[B-DFb-df]))"
+"""A dot that makes no dot segment, and an escape of what is not unreserved, which stays."""
 _USER_AND_PEER: Final = rb" ([!-$&-\[\]-~]{1,256}+) [A-Z][A-Z_]*+/[!-~]{0,256}+"
 _TAILS: Final[Mapping[str, bytes]] = {
     "squid": rb" [!-~]{1,256}+",

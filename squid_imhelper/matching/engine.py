@@ -9,7 +9,7 @@ from squid_imhelper.base.addresses import as_number
 from squid_imhelper.base.memo import ENTRIES
 from squid_imhelper.base.model import Action, Decision, Evidence, Request, Rule, Signature
 from squid_imhelper.matching.expressions import BURST, Account, ExpressionTimeoutError
-from squid_imhelper.matching.matcher import Matcher
+from squid_imhelper.matching.matcher import Matcher, Texts
 from squid_imhelper.matching.program import Program, select_services
 from squid_imhelper.matching.sites import AddressSet, Sites, any_evidence
 
@@ -27,6 +27,7 @@ class CompiledRule:
     def __init__(self, rule: Rule, sites: Mapping[str, Sites]) -> None:
         self.rule = rule
         self._clients = None if rule.clients is None else AddressSet(rule.clients)
+        self._agents = Texts(rule.user_agents or ())
         self._sites = None if rule.sites is None else [sites[name] for name in rule.sites]
         self._except_sites = [sites[name] for name in rule.except_sites]
 
@@ -54,7 +55,7 @@ class CompiledRule:
 
     def part_of_agent(self, agent: str | None) -> str | None:
         """Returns the first text of the condition on user agents that is in one, or None."""
-        return next((text for text in self.rule.user_agents or () if text in (agent or "")), None)
+        return self._agents.first_in(agent or "")
 
     def evidence(self, request: Request, views: "Views", now: float) -> Holds | None:
         """Returns why the rule holds for a request, or None where it does not; when it applies is not asked here.
@@ -167,8 +168,7 @@ class Engine:
         Raises:
             ExpressionTimeoutError: an expression of the policy took too long, and no other rule blocks.
         """
-        if not self._since <= now < self._until:
-            self._put_in_force(now)
+        self.settle(now)
         views = self._views(request)
         known = views.all[0] if views.all else None
         if self._is_open(request, views):
@@ -217,6 +217,16 @@ class Engine:
     def is_settled(self, now: float) -> bool:
         """Whether the rules that applied to the last decision are those that apply at this instant."""
         return self._since <= now < self._until
+
+    def settle(self, now: float) -> tuple[float, float]:
+        """Puts in force the rules that apply at an instant.
+
+        Returns:
+            From when on, and until when, the same rules apply; the second one not included.
+        """
+        if not self.is_settled(now):
+            self._put_in_force(now)
+        return self._since, self._until
 
     def _put_in_force(self, now: float) -> None:
         held = {name for name, own in self.program.schedules.items() if schedule.holds(own, now)}

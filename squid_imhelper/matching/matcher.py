@@ -25,6 +25,7 @@ in lower case, so every candidate is verified against its signature.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Final, NamedTuple, TypeVar
 
 import ahocorasick
@@ -117,6 +118,27 @@ class Automaton:
         return {signature for _, found in self._automaton.iter(START + subject + END) for signature in found}
 
 
+class Texts:
+    """Some texts, of which the first one that is in another text is looked for; in one pass, however many there are."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._otherwise = "" if "" in texts else None  # which is in every text
+        texts = list(dict.fromkeys(takewhile(bool, texts)))
+        self._automaton = ahocorasick.Automaton()
+        for order, text in enumerate(texts):
+            self._automaton.add_word(text, (order, text))
+        if texts:
+            self._automaton.make_automaton()
+        self._empty = not texts
+
+    def first_in(self, subject: str) -> str | None:
+        """Returns the first of the texts, in the order they were given, that is in a subject."""
+        if self._empty or not subject:
+            return self._otherwise
+        found: list[tuple[int, str]] = [hit for _, hit in self._automaton.iter(subject)]
+        return min(found)[1] if found else self._otherwise
+
+
 class Matcher:
     """The signatures of a program, indexed."""
 
@@ -135,7 +157,7 @@ class Matcher:
         self._exceptions = frozenset(program.exceptions)
         self._names = frozenset((*self._hosts, *self._domains, *(domain for domain, _ in program.exceptions)))
         somebody = self._names | self._bound.names
-        self._roots = frozenset(map(root_of, somebody)) if all("." in name for name in somebody) else None
+        self._roots = frozenset(map(_root, somebody)) if all("." in name for name in somebody) else None
         self._content_types = of_kind[Kind.CONTENT_TYPE]
         self._bots = program.bots
         self._ports = _index((int(s.value), s) for s in of_kind[Kind.PORT])
@@ -149,7 +171,7 @@ class Matcher:
     def signatures(self, request: Request) -> list[Signature]:
         """Returns the signatures that a request carries, strongest first."""
         names = [self.look_up_name(name) for name in request.names]
-        urls = self._search_path(request) if request.target.path is not None else []
+        urls = self.search_path(request) if request.target.path is not None else []
         found = [signature for name in names for signature in name.hosts]
         found += [signature for signature in urls if signature.url and signature.url.bound]
         found += [signature for name in names for signature in name.domains]
@@ -175,11 +197,7 @@ class Matcher:
 
     def is_nobody(self, name: str) -> bool:
         """Whether it is plain that no signature holds for a name, be it for some paths only."""
-        return not (may_be_address(name) or self.has_below(root_of(name)))
-
-    def has_below(self, root: str) -> bool:
-        """Whether there may be signatures for names that end with two labels, or for these two themselves."""
-        return self._roots is None or root in self._roots
+        return not (may_be_address(name) or self._roots is None or _root(name) in self._roots)
 
     def path_matters(self, name: str) -> bool:
         """Whether there are URL signatures for this name, which hold for some paths on it and not for others."""
@@ -215,7 +233,8 @@ class Matcher:
         crawls = {service for text, service in self._bots if text in agent} if found else set()
         return self._sorted(s for s in found if s.service not in crawls)
 
-    def _search_path(self, request: Request) -> list[Signature]:
+    def search_path(self, request: Request) -> list[Signature]:
+        """Returns the signatures of a URL's path, query and method, strongest first."""
         path = request.target.path or ""
         found = self._paths.search(path.lower())
         return self._sorted(s for s in found if s.url and self._url_holds(s.service, s.url, request)) if found else []
@@ -266,7 +285,7 @@ def is_below(name: str, domain: str) -> bool:
     return name == domain or name.endswith("." + domain)
 
 
-def root_of(name: str) -> str:
+def _root(name: str) -> str:
     """The last two labels of a name: a name below another one has the same, unless that one is a single label."""
     head, _, last = name.rpartition(".")
     return f"{head[head.rfind('.') + 1 :]}.{last}"

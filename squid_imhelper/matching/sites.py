@@ -9,7 +9,7 @@ finds every key that a text begins with, so the keys are written in such a way t
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -48,11 +48,13 @@ def _domain_key(name: str) -> str:
     return f"{name[::-1]}."
 
 
-def _build(keys: Iterable[str]) -> bytes:
+def _build(keys: Iterator[str]) -> bytes:
+    first = next(keys, None)
+    if first is None:
+        return b""
     import marisa_trie  # a policy without site lists does without
 
-    trie = marisa_trie.Trie(keys)
-    return bytes(trie.tobytes()) if len(trie) else b""
+    return bytes(marisa_trie.Trie(chain((first,), keys)).tobytes())
 
 
 def _open(data: bytes | memoryview) -> "marisa_trie.Trie":
@@ -80,7 +82,7 @@ class KeyTrie:
 
     def begins_any(self, text: str) -> bool:
         """Whether any key begins with a text."""
-        return self._trie is not None and self._trie.has_keys_with_prefix(text)
+        return self._trie is not None and next(self._trie.iterkeys(text), None) is not None
 
 
 def _no_prefixes(_: str) -> list[str]:
@@ -135,11 +137,6 @@ class Sites:
         if self._domains.prefixes(f"{name[: -LONGEST_NAME - 1 : -1]}.{_WHOLE}") or port in self.ports:
             return True
         return self._has_addresses and self._has_address(name)
-
-    def has_below(self, root: str) -> bool:
-        """Whether a name that ends with two labels, or these two themselves, may be on the list; addresses aside."""
-        key = f"{root[::-1]}."
-        return bool(self._domains.prefixes(key) or self._domains.begins_any(key) or self.urls)
 
     def has_urls(self, name: str) -> bool:
         """Whether there are URLs on the list that requests for this name may have."""

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from squid_imhelper.base.errors import ProtocolError
 from squid_imhelper.base.memo import memoised
+from squid_imhelper.base.urls import unquote
 
 ABSENT: Final = b"-"
 
@@ -54,11 +55,7 @@ TOKEN: Final = re.compile(
 Decoder = Callable[[bytes], bytes]
 
 
-@memoised
-def _unquote(value: bytes) -> bytes:
-    from urllib.parse import unquote_to_bytes
-
-    return unquote_to_bytes(value)
+_unquote: Final[Decoder] = memoised(unquote)
 
 
 def _unescape_percent(value: bytes) -> bytes:

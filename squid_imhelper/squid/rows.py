@@ -31,7 +31,11 @@ _PATH: Final = rb"(/[!-~]{0,%d}+|(?= ))([!-~]*+)" % (HEAD - 1)
 _TURNING: Final = re.compile(rb"\.\.|%2[eE]")
 _ESCAPED_TURNING: Final = re.compile(rb"\.\.|%(?!25(?!2[eE])|2[0237]|3[CE]|5[B-E]|60|7[B-F]|[89A-F][0-9A-F])")
 
-_ROOT: Final = re.compile(rb"(?:https?://)?((?!xn--)[a-z0-9_-]+\.(?!xn--)[a-z][a-z0-9_-]*)(?::(?:80|443))?")
+_PLAIN: Final = re.compile(
+    r"^(?:(https?)://)?((?:(?!xn--)[a-z0-9_-]+\.)+(?!xn--)[a-z][a-z0-9_-]*)(?(1)(?!:80$|:443$))(?::([1-9][0-9]{0,3}))?$|^.*$",
+    re.MULTILINE | re.ASCII,
+)
+_PORTS: Final = {"": 0, "http": 80, "https": 443}
 
 _OTHER_TARGETS: Final[frozenset[Field]] = frozenset({"host", "port", "path", "scheme"})
 Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
@@ -111,15 +115,8 @@ def rows_of(layout: Layout, *, channels: bool, rewriter: bool) -> Rows | None:
     return Rows(words[: cell.word], [*words[cell.word + 1 :], "-"], channels=channels, escaped=escaped)
 
 
-def end_of(place: bytes) -> bytes:
-    """Returns the last two labels of a place, and what follows them; all of it where there are no more labels."""
-    return place[place.rfind(b".", 0, place.rfind(b".")) + 1 :]
-
-
-def plain_root(end: bytes) -> str | None:
-    """Returns the last two labels of all places with such an end; None where they may be spelt otherwise.
-
-    Whatever stands before them, normalising leaves them as they are. Their port is 80 or 443, or that of their scheme.
-    """
-    found = _ROOT.fullmatch(end)
-    return found[1].decode("ascii") if found else None
+def plain_targets(places: Sequence[bytes]) -> list[tuple[str, int]]:
+    """Returns host and port of each place; ("", 0) where it is not spelt as it would be normalised, which is rare."""
+    found = _PLAIN.findall(b"\n".join(places).decode("ascii")) if places else []
+    targets = [(host, int(port) if port else _PORTS[scheme]) for scheme, host, port in found]
+    return [target if target[1] else ("", 0) for target in targets]

@@ -37,6 +37,7 @@ from squid_imhelper.base.urls import (
     parse_squid_url,
     target_from_parts,
     to_text,
+    unquote,
 )
 from squid_imhelper.squid.layout import (
     ABSENT,
@@ -140,10 +141,8 @@ def decode_acl(line: bytes, layout: Layout, intercepted: bool = False) -> Query:
     arguments = b" ".join(data)
     if arguments in (b"", ABSENT):
         return Query(request, asked)
-    from urllib.parse import unquote_to_bytes
-
     # %#DATA escapes the blanks between the arguments and their own escapes once more; a name holds neither.
-    names = unquote_to_bytes(unquote_to_bytes(arguments)).decode("utf-8", "replace").split()
+    names = unquote(unquote(arguments)).decode("utf-8", "replace").split()
     return Query(request, asked, tuple(names))
 
 
