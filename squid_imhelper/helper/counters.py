@@ -71,7 +71,7 @@ class Counters:
     """The counts of one helper."""
 
     def __init__(self) -> None:
-        self._requests = 0
+        self.requests = 0
         self._batches: list[tuple[int, float]] = []
         self._decisions: dict[tuple[str, str | None, str | None], list[int]] = {}
         self.errors: Counter[str] = Counter()
@@ -90,27 +90,22 @@ class Counters:
         """The decisions so far, by action, service and rule."""
         return {decision: count for decision, (count,) in self._decisions.items() if count}
 
-    @property
-    def requests(self) -> int:
-        """The lines that were answered so far."""
-        self._sort_batches()
-        return self._requests
-
     def batch(self, lines: int, seconds: float) -> None:
         """Counts a batch; into its buckets it is put later, since a batch of one line should cost little."""
+        self.requests += lines
         self._batches.append((lines, seconds))
         if len(self._batches) >= _BATCHES:
             self._sort_batches()
 
     def _sort_batches(self) -> None:
         for lines, seconds in self._batches:
-            self._requests += lines
             self.batch_lines.observe(lines)
             self.request_seconds.observe(seconds / lines, lines)
         self._batches.clear()
 
     def series(self, pid: int) -> dict[str, list[str]]:
         """The lines of each family."""
+        self._sort_batches()
         lines: dict[str, list[str]] = {}
         lines["requests_total"] = [_line("requests_total", pid, (), self.requests)]
         lines["decisions_total"] = [
