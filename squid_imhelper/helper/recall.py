@@ -19,7 +19,7 @@ from squid_imhelper.base.memo import ENTRIES, LONGEST
 from squid_imhelper.base.model import Request
 from squid_imhelper.base.urls import Target
 from squid_imhelper.matching.engine import Engine
-from squid_imhelper.matching.traits import Traits
+from squid_imhelper.matching.traits import NOBODY, Traits
 from squid_imhelper.squid.rows import HEAD, Row, Rows, plain_targets
 from squid_imhelper.squid.wire import Query
 
@@ -146,24 +146,19 @@ class Recall:
         rows = self._rows.read(block)
         if len(rows) < FEW or self._traits.expressions:
             return [self._answer_row(row, now) for row in rows]
-        answers = [b""] * len(rows)
-        others = self._settle(rows, list(range(len(rows))), answers)
-        new = {rows[n][2] for n in others}.difference(self._where.traits)
-        if new:
-            self._learn_places(new)
-            others = self._settle(rows, others, answers)
-        for n in others:
+        self._learn_places({row[2] for row in rows}.difference(self._where.traits))
+        answers: list[bytes] = []
+        for n in self._settle(rows, answers):
             answers[n] = self._answer_row(rows[n], now)
         return answers
 
-    def _settle(self, rows: list[Row], numbers: list[int], answers: list[bytes]) -> list[int]:
-        """Answers those of the rows in which everything is quiet, and returns the numbers of the others."""
+    def _settle(self, rows: list[Row], answers: list[bytes]) -> list[int]:
+        """Answers the rows in which everything is quiet, and returns the numbers of the others."""
         who, where, what, heads = self._who.quiet, self._where.quiet, self._what.quiet, self._heads
-        turning = self._rows.turning
+        turning, add = self._rows.turning, answers.append
         text, counted = self._quiet
         others: list[int] = []
-        for n in numbers:
-            channel, before, place, head, rest, after, _ = rows[n]
+        for channel, before, place, head, rest, after, _ in rows:
             if (
                 place in where
                 and after in what
@@ -172,10 +167,11 @@ class Recall:
                 and b".." not in rest
                 and not (b"%" in rest and turning(rest))
             ):
-                answers[n] = channel + text
+                add(channel + text)
             else:
-                others.append(n)
-        counted[0] += len(numbers) - len(others)
+                others.append(len(answers))
+                add(b"")
+        counted[0] += len(rows) - len(others)
         return others
 
     def _answer_row(self, row: Row, now: float) -> bytes:
@@ -184,7 +180,8 @@ class Recall:
             reply = self._replies[self._who.traits[before], self._where.traits[place], self._what.traits[after]]
         except KeyError:
             return self._look(row, now)
-        if head not in self._heads or b"%" in rest or b".." in rest or self._traits.expressions:
+        may_turn = (b"%" in rest or b".." in rest) and self._rows.turning(rest)
+        if head not in self._heads or may_turn or self._traits.expressions:
             return self._look(row, now)
         reply.counted[0] += 1
         return channel + reply.text
@@ -241,10 +238,15 @@ class Recall:
     def _learn_places(self, places: set[bytes]) -> None:
         """Finds out about new places, as far as they are spelt as they would be normalised."""
         new = [place for place in places if 0 < len(place) <= LONGEST]
-        keep, of_target = self._where.keep, self._traits.of_target
+        if len(self._where.traits) + len(new) > PLACES:
+            self._where.forget()
+        traits, quiet, of_target = self._where.traits, self._where.quiet, self._traits.of_target
         for place, (host, port) in zip(new, plain_targets(new), strict=True):
             if port:
-                keep(place, of_target(host, port, tunnel=b"://" not in place))
+                trait = of_target(host, port, tunnel=b"://" not in place)
+                traits[place] = trait
+                if trait in NOBODY:
+                    quiet.add(place)
 
     def _is_quiet(self, trait: int | None) -> bool:
         return trait in self._traits.quiet and (self._rows.guarded or self._traits.methods.get(trait or 0) != "CONNECT")

@@ -24,6 +24,7 @@ from squid_imhelper.matching.matcher import text_fits
 
 NOBODY_TUNNEL: Final = 0
 NOBODY_WEB: Final = 1
+NOBODY: Final = (NOBODY_TUNNEL, NOBODY_WEB)
 """The traits of nearly all targets."""
 
 _WEB_PORTS: Final = (80, 443)
@@ -54,7 +55,7 @@ class Traits:
         """The methods of the traits of the rest."""
         self.with_names: set[int] = set()
         """The traits of the rest that show names."""
-        self.quiet = {NOBODY_TUNNEL, NOBODY_WEB}
+        self.quiet: set[int | None] = {*NOBODY}
         """The traits that no rule asks for: where each part of a request has one of these, it is allowed by no rule."""
 
     def __len__(self) -> int:
