@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -192,7 +192,7 @@ SETTINGS = {
 
 def written(policy: Policy, settings: dict[str, object], tool: Tool, *, chains_only: bool) -> RuleFile:
     firewall = FirewallSettings(wan="eth0", lan="eth1", schedules="always", **settings)  # type: ignore[arg-type]
-    plan = plan_firewall(replace(policy, firewall=firewall), CATALOGUE, iptables.MAX_LOG_PREFIX)
+    plan = plan_firewall(policy._replace(firewall=firewall), CATALOGUE, iptables.MAX_LOG_PREFIX)
     assert plan.refusals == ()
     if tool.reads == "nft -f":
         return rule_file(nftables.render(plan, chains_only=chains_only))
